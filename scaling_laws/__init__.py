@@ -1,0 +1,1 @@
+"""Scaling laws of task-specific LLM distillation: fit, predict, validate."""
