@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -13,19 +14,24 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from .metrics import Metric
+from .noise import configurations, noise_shares
 from .readers import read_table
 from .readers.check import check_table, refuse_duplicates, values_of
+from .readers.columns import Column, conversions, rename
+from .readers.hints import hints
+from .readers.long import gather, spread
 from .readers.schema import SCHEMA_VERSION, Run, Schema, schema_of
 from .readers.table import Note, Rejection, RunLogError, Table
-from .readers.units import conversions
+from .readers.write import append_run, template, write_jsonl
 
-__all__ = ["SCHEMA_VERSION", "Note", "Run", "RunLog", "RunLogError", "read_runs"]
+__all__ = [
+    "SCHEMA_VERSION", "Note", "Run", "RunLog", "RunLogError", "append_run", "read_runs", "template",
+]  # fmt: skip
+
+_SHOWN = 5
 
 Where: TypeAlias = Callable[[pd.DataFrame], ArrayLike] | Mapping[str, object] | ArrayLike
 """Which rows: a function of the frame, a column -> value or list of values, or a mask."""
-
-Column: TypeAlias = str | Callable[[pd.DataFrame], ArrayLike]
-"""Where a field comes from: a column of the source, or a function of its frame."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,7 +88,67 @@ class RunLog:
         present = (name for name in self.schema.metrics if name in self.frame)
         return tuple(name for name in present if self.frame[name].notna().any())
 
+    def configurations(self, by: Iterable[str] | None = None) -> NDArray[np.int64]:
+        """Return a number for each row, equal where two rows differ in their seed only.
+
+        Parameters
+        ----------
+        by : iterable of str, optional
+            The columns that make a configuration; by default all but names, scores, costs, seeds
+            and what early stopping moves.
+        """
+        return configurations(self.frame, self.schema.metrics.values(), by)
+
+    def noise(
+        self, metric: str | Metric | None = None, by: Iterable[str] | None = None
+    ) -> pd.DataFrame:
+        """Return where the scatter of the scores comes from, before any law.
+
+        Three sources for each metric: ``evaluation`` (another test set), ``seed`` (another run of
+        the same configuration) and ``chain`` (shared by the runs of a chain). On the log link the
+        scatter is that of ``log(score)``, else of the score. Failed runs are left out.
+
+        Parameters
+        ----------
+        metric : str or Metric, optional
+            One metric; all by default.
+        by : iterable of str, optional
+            As in `configurations`.
+
+        Returns
+        -------
+        DataFrame
+            `metric`, `source`, `sd`, `share` of the variance that could be estimated, `count` that
+            it rests on (rows, degrees of freedom, chains) and a `sentence`; NaN where the log
+            can't tell.
+
+        Raises
+        ------
+        RunLogError
+            For a metric that has no score in the log.
+        """
+        name = metric.name if isinstance(metric, Metric) else metric
+        if name is not None and name not in self.metrics:
+            present = ", ".join(self.metrics) or "none"
+            raise RunLogError(f"{self.source} has no score of {name!r}; it has {present}.")
+        names = self.metrics if name is None else (name,)
+        same = self.configurations(by)
+        parts = [noise_shares(self.frame, self.schema.metrics[name], same) for name in names]
+        empty = pd.DataFrame(columns=["metric", "source", "sd", "share", "count", "sentence"])
+        return pd.concat(parts, ignore_index=True) if parts else empty
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write the accepted rows to a JSONL file, replacing an old one only when complete.
+
+        Raises
+        ------
+        RunLogError
+            For a file of another kind.
+        """
+        write_jsonl(path, self)
+
     def __len__(self) -> int:
+        """Return the number of accepted rows."""
         return len(self.frame)
 
     def __iter__(self) -> Iterator[Run]:
@@ -121,6 +187,36 @@ class RunLog:
             left_out=self.left_out + left,
         )
 
+    def _lines(self) -> Iterator[str]:
+        """Yield the summary: counts, the first refused rows, the notes."""
+        left = f", {self.left_out} left out" if self.left_out else ""
+        named = ", ".join(self.metrics) or "no metric"
+        yield (
+            f"{self.source}: {self.accepted} rows accepted, {len(self.rejections)} rejected{left}; "
+            f"{len(self)} runs with {named}"
+        )
+        reasons: dict[str, list[int]] = {}
+        for refused in self.rejections:
+            reasons.setdefault(refused.reason, []).append(refused.row)
+        for reason, rows in list(reasons.items())[:_SHOWN]:
+            more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+            yield f"{self.source} row {rows[0]}{more}: {reason}"
+        if len(reasons) > _SHOWN:
+            yield f"... and {len(reasons) - _SHOWN} more reasons in .rejected"
+        for note in self.notes:
+            yield f"{note.severity}: {note.sentence}"
+
+    def __repr__(self) -> str:
+        """Return the counts, the first refused rows and the notes."""
+        return "\n  ".join(self._lines())
+
+    def _repr_html_(self) -> str:
+        """Return the summary and the first rows as HTML."""
+        first, *rest = (escape(line) for line in self._lines())
+        items = "".join(f"<li>{line}</li>" for line in rest)
+        head = self.frame.head(_SHOWN).to_html(index=False, na_rep="")
+        return f"<p><b>{first}</b></p><ul>{items}</ul>{head}"
+
     def _mask(self, where: Where) -> NDArray[np.bool_]:
         frame = self.frame
         if isinstance(where, Mapping):
@@ -129,9 +225,7 @@ class RunLog:
                 if name not in frame:
                     known = ", ".join(map(str, frame.columns))
                     raise RunLogError(f"where: there is no column {name!r}; there are {known}.")
-                several = isinstance(wanted, Iterable) and not isinstance(wanted, str)
-                values = list(cast(Iterable[Any], wanted)) if several else [wanted]
-                mask &= frame[name].isin(values).to_numpy()
+                mask &= frame[name].isin(_listed(wanted)).to_numpy()
             return mask
         mask = np.asarray(where(frame) if callable(where) else where)
         if mask.dtype != np.bool_ or mask.shape != (len(frame),):
@@ -140,6 +234,12 @@ class RunLog:
                 f"{mask.dtype} of shape {mask.shape}."
             )
         return mask
+
+
+def _listed(wanted: object) -> list[object]:
+    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        return [wanted]
+    return list(cast(Iterable[object], wanted))
 
 
 Source: TypeAlias = (
@@ -159,18 +259,79 @@ def read_runs(
     units: Mapping[str, float] | None = None,
     where: Where | None = None,
 ) -> RunLog:
-    """Read a run log and check every row."""
+    """Read a run log from memory or a file, and check every row.
+
+    A bad row is refused with the reason, never repaired: `RunLog.rejected` lists them.
+
+    Parameters
+    ----------
+    source : DataFrame, list of dict or Run, RunLog, or path
+        A path ends in .csv, .tsv, .jsonl, .ndjson or .parquet. A log is checked again only under
+        new options.
+    columns : mapping of str to str or callable, optional
+        Where a field comes from, if not from the column of its name: the name of a column, or a
+        function of the source's frame, such as
+        ``{"tokens": lambda f: f["train_flops"] / (6 * f["params"])}``.
+    long : (str, str), optional
+        For a row a score: the columns that name the metric and hold the score. ``{score}_se`` and
+        ``{score}_n`` are read where present. Rows that agree in everything else make one run.
+    metrics : iterable of Metric, optional
+        Metrics beside those of `METRICS`; a column of unknown name is a covariate.
+    kept_unit : {"fraction", "percent", "compression"}
+        Unit of `kept` and `step_kept` in the source; compression is 1 / kept.
+    score_unit : {"fraction", "percent"}
+        Unit of the scores whose best is 1, and of their standard errors.
+    units : mapping of str to float, optional
+        Multipliers of other fields, such as ``{"params": 1e9}``.
+    where : callable, mapping or mask, optional
+        Rows to select after the check, as in `RunLog.select`.
+
+    Returns
+    -------
+    RunLog
+        The accepted rows as `frame`, with the refused ones and remarks.
+
+    Raises
+    ------
+    RunLogError
+        For a source that can't be split into rows and columns (missing, empty, not UTF-8, a header
+        twice, not Parquet), and for options that don't fit it.
+
+    Examples
+    --------
+    >>> log = read_runs([{"kept": 0.16, "task_f1": 0.71}, {"kept": 16.0, "task_f1": 0.70}])
+    >>> len(log)
+    1
+    >>> print(log.rejected.reason[0])
+    kept = 16.0 is not in (0, 1]; it is the fraction of parameters left. Write 0.16, or pass \
+    kept_unit="percent".
+    """
     if isinstance(source, RunLog):
-        return source if where is None else source.select(where)
-    schema = schema_of(metrics)
-    table = read_table(source)
-    convert = conversions(table, schema, kept_unit, score_unit, units)
-    table = refuse_duplicates(check_table(table, schema, convert))
+        if not (columns or long or metrics or units) and kept_unit == score_unit == "fraction":
+            return source if where is None else source.select(where)
+        table, own = _table(source), source.schema.metrics.values()
+    else:
+        table, own = read_table(source), ()
+    schema = schema_of((*own, *(metrics or ())))
+    if columns:
+        table = rename(table, columns)
+    if long is not None:
+        table = spread(table, long, schema)
+    table = check_table(table, schema, conversions(table, schema, kept_unit, score_unit, units))
+    table = gather(table, schema) if long is not None else refuse_duplicates(table)
     log = _log(table, schema)
+    if isinstance(source, RunLog):
+        log = replace(log, left_out=source.left_out)
     return log if where is None else log.select(where)
+
+
+def _table(log: RunLog) -> Table:
+    columns = {str(name): column.to_numpy() for name, column in log.frame.items()}
+    return Table(log.source, columns, log.rows, log.rejections, log.notes, log.counts)
 
 
 def _log(table: Table, schema: Schema) -> RunLog:
     frame = pd.DataFrame(dict(table.columns), index=pd.RangeIndex(len(table.rows)))
     rejections = tuple(sorted(table.rejected, key=lambda rejection: rejection.row))
-    return RunLog(frame, table.rows, table.source, table.notes, rejections, schema, table.counts)
+    notes = tuple(dict.fromkeys((*table.notes, *hints(table, schema))))
+    return RunLog(frame, table.rows, table.source, notes, rejections, schema, table.counts)

@@ -15,7 +15,7 @@ from .rules import Parsed, Rule, is_missing, parse_covariate, parse_numbers, par
 from .schema import SCHEMA_VERSION, Schema
 from .table import Cells, Rejection, Table, cells_of, show
 
-__all__ = ["Conversion", "check_row", "check_table", "refuse_duplicates", "values_of"]
+__all__ = ["Conversion", "check_row", "check_table", "duplicates", "refuse_duplicates", "values_of"]
 
 Conversion = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From the unit of the source to the unit of the schema."""
@@ -141,33 +141,53 @@ def values_of(row: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     for name, value in row.items():
         if is_missing(value):
             continue
-        value = value.item() if isinstance(value, np.generic) else value
         rule = schema.rules.get(name)
-        values[name] = int(value) if rule is not None and rule.kind == "count" else value
+        plain = value.item() if hasattr(value, "item") else value  # NumPy's scalars have it
+        values[name] = int(plain) if rule is not None and rule.kind == "count" else plain
     return values
 
 
 def refuse_duplicates(table: Table) -> Table:
     """Refuse every row whose `run_id` an earlier row has."""
+    found = duplicates(table, np.arange(len(table.rows)))
+    if not found:
+        return table
+    keep = np.ones(len(table.rows), dtype=np.bool_)
+    keep[list(found)] = False
+    return table.take(keep, found.values())
+
+
+def duplicates(table: Table, runs: NDArray[np.int64]) -> dict[int, Rejection]:
+    """Return the rows whose `run_id` belongs to an earlier run, by position.
+
+    Parameters
+    ----------
+    table : Table
+        Checked.
+    runs : array of int
+        Which rows make one run: those of equal number.
+    """
     if "run_id" not in table.columns:
-        return table
-    ids = pd.Series(table.columns["run_id"], dtype=object)
-    again = (ids.duplicated() & ids.notna()).to_numpy()
-    if not again.any():
-        return table
-    first = {run_id: at for at, run_id in zip(range(len(ids))[::-1], ids[::-1], strict=True)}
-    refused: list[Rejection] = []
-    for at in np.flatnonzero(again):
-        earlier = first[ids[at]]
-        differ = [n for n, cells in table.columns.items() if not _same(cells[earlier], cells[at])]
-        what = (
-            f"first differs in {differ[0]}; give each run an id of its own"
-            if differ
-            else "an exact duplicate of it"
-        )
-        reason = f"run_id = {show(ids[at])} was already used by row {table.rows[earlier]}, {what}."
-        refused.append(Rejection(int(table.rows[at]), "run_id", ids[at], reason))
-    return table.take(~again, refused)
+        return {}
+    ids = table.columns["run_id"]
+    codes, distinct = pd.factorize(ids)
+    first = np.full(len(distinct) + 1, -1)
+    first[codes[::-1]] = np.arange(len(ids))[::-1]  # the last to write is the earliest row
+    again = (codes >= 0) & (runs != runs[first[codes]])
+    return {int(at): _second(table, int(first[codes[at]]), int(at)) for at in np.flatnonzero(again)}
+
+
+def _second(table: Table, first: int, at: int) -> Rejection:
+    columns = table.columns
+    run_id = columns["run_id"][at]
+    differ = [name for name, cells in columns.items() if not _same(cells[first], cells[at])]
+    what = (
+        f"which differs in {differ[0]}; give each run an id of its own"
+        if differ
+        else "an exact duplicate of it"
+    )
+    reason = f"run_id = {show(run_id)} was already used by row {table.rows[first]}, {what}."
+    return Rejection(int(table.rows[at]), "run_id", run_id, reason)
 
 
 def _same(a: object, b: object) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -107,12 +107,15 @@ def is_missing(value: object) -> bool:
     """Return whether a scalar stands for no value."""
     if isinstance(value, str):
         return value.strip().casefold() in _MISSING
-    return (
-        value is None
-        or value is pd.NA
-        or value is pd.NaT
-        or (isinstance(value, (float, np.floating, Decimal)) and math.isnan(value))
-    )
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if isinstance(value, Real):
+        return value != value  # a huge integer, or fraction, has no math.isnan
+    return value is None or value is pd.NA or value is pd.NaT
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, (bool, np.bool_))
 
 
 def number_of(value: object) -> float:
@@ -127,7 +130,7 @@ def number_of(value: object) -> float:
         return math.nan
     if isinstance(value, str):
         return _number_in(value.strip())
-    if isinstance(value, (bool, np.bool_)):
+    if _is_bool(value):
         raise ValueError("is true or false where a number is needed.")
     if not isinstance(value, (Real, Decimal)):
         raise ValueError(f"is a {type(value).__name__} where a number is needed.")
@@ -172,12 +175,14 @@ def text_of(value: object) -> str | None:
         return None
     if isinstance(value, str):
         return _valid(value.strip())
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, Decimal)):
+    if _is_bool(value) or not isinstance(value, (Real, Decimal)):
         raise ValueError(f"is a {type(value).__name__} where text is needed.")
     number = number_of(value)
     if not math.isfinite(number):
         raise ValueError(_INFINITE)
-    return str(int(value)) if number.is_integer() else str(value)
+    if isinstance(value, Integral):
+        return str(int(value))
+    return f"{number:.0f}" if number.is_integer() else str(value)
 
 
 def _valid(text: str) -> str:
@@ -198,7 +203,7 @@ def scalar_of(value: object) -> str | float | bool | None:
         return None
     if isinstance(value, str):
         return _valid(value.strip())
-    if isinstance(value, (bool, np.bool_)):
+    if _is_bool(value):
         return bool(value)
     if isinstance(value, date):
         return value.isoformat()
@@ -215,7 +220,9 @@ def _elementwise(cells: Cells, parse: Callable[[object], object]) -> Parsed:
     if len(cells) > 1 and pd.api.types.infer_dtype(cells, skipna=True) == "string":
         codes, distinct = pd.factorize(cells, use_na_sentinel=True)
         once = _parse_each(cast(Cells, distinct), parse)
-        values = np.append(once.values, None)[codes]  # code -1, missing, is the appended None
+        values = np.empty(len(distinct) + 1, dtype=object)
+        values[:-1] = once.values
+        values = values[codes]  # code -1, missing, takes the last, which is None
         if not once.problems:
             return Parsed(values)
         at = np.flatnonzero(np.isin(codes, list(once.problems)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import UnionType
@@ -140,6 +140,10 @@ class Run(_Scores):
     def compression(self) -> float | None:
         """``1 / kept``."""
         return None if self.kept is None else 1 / self.kept
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show the fields that have a value."""
+        return ((name, value) for name, value in super().__repr_args__() if value is not None)
 
     @model_validator(mode="before")
     @classmethod
