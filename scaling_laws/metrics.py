@@ -27,9 +27,10 @@ class Metric:
         Score of a model that knows nothing. None: not known, measure it on an untrained copy.
     top : float or None
         Best possible score; None for an unbounded metric.
-    link : {"logit", "log"}
+    link : {"logit", "log", "identity"}
         ``logit``: ``score = floor + (top - floor) * sigmoid(eta)`` and residuals on the score's own
-        scale. ``log``: a positive loss, residuals are differences of logarithms.
+        scale. ``log``: a positive loss, residuals are differences of logarithms. ``identity``: any
+        real number, plain residuals.
     noise : {"proportion", "stored"}
         ``proportion``: the evaluation variance is ``p (1 - p) / n`` unless a standard error is
         stored. ``stored``: only a stored standard error is believed (macro-F1 has no binomial one).
@@ -42,7 +43,7 @@ class Metric:
     role: Literal["in-domain", "general", "loss"] = "loss"
     floor: float | None = None
     top: float | None = None
-    link: Literal["logit", "log"] = "log"
+    link: Literal["logit", "log", "identity"] = "log"
     noise: Literal["proportion", "stored"] = "stored"
     meaning: str = ""
 

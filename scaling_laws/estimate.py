@@ -1,0 +1,263 @@
+"""One fit: starts, squares, run variance, Huber. No pandas, no printing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling_laws.chains import ChainError, Curve, accumulation
+from scaling_laws.constraints import Constraints, apply
+from scaling_laws.kernel import Objective
+from scaling_laws.problem import Problem
+from scaling_laws.search import descend, seeds
+from scaling_laws.variance import paule_mandel
+
+__all__ = ["Estimate", "estimate"]
+
+Array = NDArray[np.float64]
+
+# 1.345 sigma: 95 % efficiency at the normal (Huber 1981, section 4.5).
+_HUBER = 1.345
+# Below this many rows a robust scale cannot be told from the noise in it: least squares.
+_FEW = 20
+_MAD = 1.4826
+# fit -> evaluation variance at the fitted mean -> run variance; the third round changes nothing
+# beyond the fourth digit.
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A minimum and everything that was frozen to reach it.
+
+    Attributes
+    ----------
+    theta : array [p]
+        Kernel coordinates.
+    objective : float
+        ``sum w rho(z)`` (+ prior) at `theta`.
+    objective_of : Objective
+        Delta and prior.
+    scale : array [n]
+        What residuals are multiplied by: 1 / sd where evaluation variances are known, else 1.
+    run_variance : float
+        Variance on the residual scale beyond the known evaluation variance.
+    evaluation : array [n]
+        Known evaluation variance on the residual scale at the fitted mean (of the rotated rows,
+        where errors accumulate along chains).
+    chains : ChainError or None
+        Rotation of rows whose errors accumulate.
+    free : bool array [p]
+    sigma : float
+        Scale of the residuals that delta was set from, in residual units.
+    steps : int
+    converged : bool
+    """
+
+    theta: Array
+    objective: float
+    objective_of: Objective
+    scale: Array
+    run_variance: float
+    evaluation: Array
+    free: NDArray[np.bool_]
+    sigma: float
+    steps: int
+    converged: bool
+    chains: ChainError | None = None
+
+    def curve(self, problem: Problem) -> Curve:
+        """The model as the objective sees it."""
+        return Curve(problem.model, self.chains)
+
+    def target(self, problem: Problem) -> Array:
+        """The observations as the objective sees them."""
+        return self.curve(problem).rotate(problem.y)
+
+    @property
+    def delta(self) -> float:
+        """Huber's corner in units of the scaled residual; infinite for least squares."""
+        return self.objective_of.delta
+
+    @property
+    def variance(self) -> Array:
+        """Whole variance of each row on the residual scale."""
+        return self.evaluation + self.run_variance
+
+
+def estimate(
+    problem: Problem,
+    constraints: Constraints,
+    *,
+    objective: str = "huber",
+    delta: float | str = "auto",
+    start: Array | None = None,
+) -> tuple[Problem, Estimate]:
+    """Fit; returns the problem with its bounds applied beside the estimate.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rows than free parameters and no prior.
+    """
+    from dataclasses import replace
+
+    model, free, given, prior = apply(constraints, problem.model)
+    problem = replace(problem, model=model)
+    n_free = int(free.sum())
+    if problem.n < n_free and prior is None:
+        raise ValueError(
+            f"{problem.n} usable rows for {n_free} free parameters of {model.law.name} "
+            f"({', '.join(model.coordinates)}): fix some with parameters={{name: value}}, give a "
+            "prior={name: (mean, sd)}, or add runs."
+        )
+    begin = _start(problem, given)
+    first = begin[None] if start is None else np.atleast_2d(start)
+    scale = _first_scale(problem)
+    squares = Objective(np.inf, prior)
+    if start is None:
+        first = seeds(model, problem.y, scale, ~free, begin)
+    found = descend(Curve(model), problem.y, first, scale, problem.weights, free, squares, tolerance=1e-7)
+    theta = found.theta[_argbest(found.objective)]
+    theta, scale, run_variance = _weigh(problem, theta, free, squares, scale, None)
+    evaluation = problem.evaluation_variance(model.mean(theta[None])[0])
+    chains = accumulation(problem, theta, free, evaluation)
+    if chains is not None:
+        theta, scale, run_variance = _weigh(problem, theta, free, squares, scale, chains)
+
+    sigma, corner = _corner(problem, theta, scale, objective, delta, n_free, chains)
+    final = Objective(corner, prior)
+    several = np.concatenate([theta[None], found.theta]) if np.isfinite(corner) else theta[None]
+    curve = Curve(model, chains)
+    done = descend(curve, curve.rotate(problem.y), several, scale, problem.weights, free, final,
+                   squares_first=False)
+    best = _argbest(done.objective)
+    theta = done.theta[best]
+    evaluation = _evaluation(problem, theta, chains)
+    if np.isfinite(corner) and not problem.absolute:
+        run_variance = _run_variance(problem, theta, evaluation, n_free, chains)
+    return problem, Estimate(
+        theta=theta,
+        objective=float(done.objective[best]),
+        objective_of=final,
+        scale=scale,
+        run_variance=run_variance,
+        evaluation=evaluation,
+        free=free,
+        sigma=sigma,
+        steps=int(done.steps[best] + found.steps.max()),
+        converged=bool(done.status[best] == 0),
+        chains=chains,
+    )
+
+
+def _argbest(objective: Array) -> int:
+    return int(np.argmin(np.where(np.isfinite(objective), objective, np.inf)))
+
+
+def _start(problem: Problem, given: dict[str, float]) -> Array:
+    """Kernel coordinates of the caller's values, the middle of the box elsewhere."""
+    from scaling_laws.search import box
+
+    model = problem.model
+    low, high = box(model, problem.y)
+    theta = 0.5 * (low + high)
+    if not given:
+        return theta
+    printed = {k: float(v[0]) for k, v in model.natural(theta).items()}
+    with np.errstate(all="ignore"):
+        moved = model.working({**printed, **given})
+    for j, name in enumerate(model.coordinates):
+        if name in given:
+            theta[j] = moved[j]
+    return theta
+
+
+def _first_scale(problem: Problem) -> Array:
+    """Inverse sd before a curve is known: evaluation variance at the observed scores."""
+    if not problem.known:
+        return np.ones(problem.n)
+    v = problem.evaluation_variance(problem.score)
+    if problem.absolute:
+        return 1.0 / np.sqrt(v)
+    typical = float(np.median(v[v > 0])) if np.any(v > 0) else 1.0
+    return 1.0 / np.sqrt(v + typical)
+
+
+def _evaluation(problem: Problem, theta: Array, chains: ChainError | None) -> Array:
+    """Evaluation variance as the objective sees it."""
+    if chains is not None:
+        return chains.evaluation
+    return problem.evaluation_variance(problem.model.mean(theta[None])[0])
+
+
+def _residual(problem: Problem, theta: Array, chains: ChainError | None) -> Array:
+    curve = Curve(problem.model, chains)
+    return curve.rotate(problem.y - problem.model.residual_mean(theta[None])[0])
+
+
+def _run_variance(
+    problem: Problem, theta: Array, evaluation: Array, n_free: int, chains: ChainError | None
+) -> float:
+    r = _residual(problem, theta, chains)
+    total = problem.n if problem.weights is None else float(problem.weights.sum())
+    nu = total - n_free
+    if nu <= 0:
+        return 0.0
+    return float(paule_mandel(r * r, evaluation, np.array([nu]), problem.weights)[0])
+
+
+def _weigh(
+    problem: Problem, theta: Array, free: NDArray[np.bool_], objective: Objective, scale: Array,
+    chains: ChainError | None,
+) -> tuple[Array, Array, float]:
+    """Iterate fit and weights; without known variances all rows weigh the same."""
+    n_free = int(free.sum())
+    if problem.absolute:
+        return theta, scale, 0.0
+    curve = Curve(problem.model, chains)
+    y = curve.rotate(problem.y)
+    run_variance = 0.0
+    for _ in range(_ROUNDS if problem.known or chains is not None else 1):
+        evaluation = _evaluation(problem, theta, chains)
+        run_variance = _run_variance(problem, theta, evaluation, n_free, chains)
+        if problem.known:
+            variance = evaluation + run_variance
+            floor = 1e-9 * float(variance.max()) + 1e-300
+            scale = 1.0 / np.sqrt(np.maximum(variance, floor))
+        elif chains is None:
+            break
+        theta = descend(curve, y, theta[None], scale, problem.weights, free, objective,
+                        tolerance=1e-7).theta[0]
+    return theta, scale, run_variance
+
+
+def _corner(
+    problem: Problem, theta: Array, scale: Array, objective: str, delta: float | str, n_free: int,
+    chains: ChainError | None,
+) -> tuple[float, float]:
+    """Scale of the residuals, and Huber's corner in scaled units."""
+    r = _residual(problem, theta, chains)
+    n = problem.n
+    spread = float(np.sqrt(n / max(n - n_free, 1)))
+    sigma = _MAD * float(np.median(np.abs(r))) * spread
+    if objective == "squares":
+        return sigma, np.inf
+    if objective != "huber":
+        raise ValueError(f"objective: {objective!r} is not one of 'huber', 'squares'.")
+    if delta != "auto":
+        corner = float(delta)
+        if not corner > 0:
+            raise ValueError(f"delta = {delta!r} must be positive, or 'auto'.")
+        return sigma, corner
+    if n < _FEW:
+        return sigma, np.inf
+    z = r * scale
+    z_sigma = _MAD * float(np.median(np.abs(z))) * spread
+    evaluation = _evaluation(problem, theta, chains)
+    z_sigma = max(z_sigma, float(np.sqrt(np.median(evaluation)) * np.median(scale)))
+    # Residuals at rounding level have no scale to robustify against.
+    exact = z_sigma <= 1e-9 * float(np.median(np.abs(problem.y)) * np.median(scale) + 1e-300)
+    return sigma, np.inf if exact else _HUBER * z_sigma

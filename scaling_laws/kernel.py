@@ -1,0 +1,254 @@
+"""The batched minimiser: every start, resample, profile point and group is a row of one batch.
+
+Damped Newton steps with the true curvature of Huber's loss, bounds by an active set, no branch by
+the law's name. Objective of a row:
+``F(theta) = sum_i w_i rho((y_i - m_i(theta)) s_i) + 1/2 sum_j ((theta_j - c_j) / sd_j)^2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CONVERGED", "STALLED", "Minimum", "Objective", "minimise"]
+
+Array = NDArray[np.float64]
+
+CONVERGED, STALLED = 0, 1
+
+
+class Curve(Protocol):
+    """What the kernel needs of a model."""
+
+    def evaluate(
+        self, theta: Array, rows: NDArray[np.intp] | None = None
+    ) -> tuple[Array, Array]:
+        """Mean ``[B, n]`` and Jacobian ``[B, p, n]`` on the residual scale."""
+        ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is summed over rows.
+
+    Parameters
+    ----------
+    delta : float
+        Huber's corner, in units of the scaled residual; ``inf`` is least squares.
+    prior : (array [p], array [p]) or None
+        Centre and 1/sd of a normal prior on the kernel's coordinates (1/sd = 0: none); the centre may
+        be ``[B, p]``.
+    penalty : callable or None
+        ``penalty(theta, rows) -> (f [B], gradient [B, p], curvature [B, p, p])``, for profiles.
+    """
+
+    delta: float = np.inf
+    prior: tuple[Array, Array] | None = None
+    penalty: Callable[[Array, NDArray[np.intp]], tuple[Array, Array, Array]] | None = None
+
+    def rho(self, r: Array) -> Array:
+        """Huber's loss: ``r^2 / 2`` inside delta, ``delta (|r| - delta / 2)`` outside."""
+        if not np.isfinite(self.delta):
+            return 0.5 * r * r
+        a = np.minimum(np.abs(r), self.delta)
+        return a * (np.abs(r) - 0.5 * a)
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Result of a batch.
+
+    Attributes
+    ----------
+    theta : array [B, p]
+    objective : array [B]
+    steps : array [B] of int
+        Steps taken.
+    status : array [B] of int
+        `CONVERGED` or `STALLED` (out of steps, or damping exhausted without meeting the tolerance).
+    """
+
+    theta: Array
+    objective: Array
+    steps: NDArray[np.intp]
+    status: NDArray[np.intp]
+
+
+@dataclass
+class _Batch:
+    """Arrays of the rows still moving."""
+
+    curve: Curve
+    y: Array
+    scale: Array
+    weights: Array | None
+    objective: Objective
+
+    def local(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        """Objective ``[B]``, minus gradient ``[B, p]`` and curvature ``[B, p, p]``."""
+        mean, jacobian = self.curve.evaluate(theta, rows)
+        scale = _pick(self.scale, rows)
+        r = _pick(self.y, rows) - mean
+        r *= scale
+        delta = self.objective.delta
+        if np.isfinite(delta):
+            psi = np.clip(r, -delta, delta)
+            f_row = psi * (r - 0.5 * psi)
+            # Rows outside delta have no curvature of their own; a small share of the majorising
+            # weight delta/|r| keeps the step finite where few rows are inside.
+            inside = np.where(psi == r, 1.0, _OUTSIDE * delta / np.maximum(np.abs(r), delta))
+        else:
+            psi, f_row, inside = r, 0.5 * r * r, None
+        w = None if self.weights is None else _pick(self.weights, rows)
+        if w is not None:
+            f_row = f_row * w
+            psi = psi * w
+            inside = w if inside is None else inside * w
+        f = f_row.sum(1)
+        psi = psi * scale
+        gradient = np.matmul(jacobian, psi[:, :, None])[:, :, 0]
+        root = scale if inside is None else scale * np.sqrt(inside)
+        jacobian *= root[:, None, :]
+        curvature = np.matmul(jacobian, jacobian.transpose(0, 2, 1))
+        return self._add_prior(theta, rows, f, gradient, curvature)
+
+    def _add_prior(
+        self, theta: Array, rows: NDArray[np.intp], f: Array, gradient: Array, curvature: Array
+    ) -> tuple[Array, Array, Array]:
+        if self.objective.prior is not None:
+            centre, inverse = self.objective.prior
+            gap = (_pick(np.atleast_2d(centre), rows) - theta) * inverse
+            f = f + 0.5 * (gap * gap).sum(1)
+            gradient = gradient + gap * inverse
+            i = np.arange(theta.shape[1])
+            curvature[:, i, i] += inverse**2
+        if self.objective.penalty is not None:
+            pf, pg, ph = self.objective.penalty(theta, rows)
+            f, gradient, curvature = f + pf, gradient - pg, curvature + ph
+        return f, gradient, curvature
+
+
+# Share of the majorising curvature given to rows outside delta.
+_OUTSIDE = 0.02
+
+
+def _pick(a: Array, rows: NDArray[np.intp]) -> Array:
+    """Rows of a batched array; an array shared by all rows stays as it is."""
+    return a if a.shape[0] == 1 or a.shape[0] == len(rows) else a[rows]
+
+
+def minimise(
+    curve: Curve,
+    y: Array,
+    theta: Array,
+    *,
+    scale: Array | None = None,
+    weights: Array | None = None,
+    free: NDArray[np.bool_] | None = None,
+    lower: Array,
+    upper: Array,
+    objective: Objective | None = None,
+    steps: int = 60,
+    tolerance: float = 1e-10,
+) -> Minimum:
+    """Minimise a batch of objectives from given starts.
+
+    Parameters
+    ----------
+    curve : Curve
+        Usually a `Model`.
+    y : array [B or 1, n]
+        Observations on the residual scale.
+    theta : array [B, p]
+        Starts; clipped into the bounds.
+    scale : array [B or 1, n], optional
+        Inverse standard deviations; 1 without.
+    weights : array [B or 1, n], optional
+        Multiplicities: weight 2 is a row twice, weight 0 a row absent.
+    free : bool array [B or 1, p], optional
+        False: held at its start.
+    lower, upper : array [p]
+    objective : Objective, optional
+        Least squares without.
+    steps : int
+        Most steps a row may take.
+    tolerance : float
+        A row has converged when the step is below `tolerance` of the residual norm, or the relative
+        decrease below ``tolerance**1.5`` with little damping.
+
+    Returns
+    -------
+    Minimum
+    """
+    objective = objective or Objective()
+    y = np.atleast_2d(y)
+    scale = np.ones((1, y.shape[1])) if scale is None else np.atleast_2d(scale)
+    theta = np.clip(np.asarray(theta, float), lower, upper)
+    n_batch, p = theta.shape
+    held = np.zeros((1, p), bool) if free is None else ~np.atleast_2d(free)
+    batch = _Batch(curve, y, scale, None if weights is None else np.atleast_2d(weights), objective)
+
+    act = np.arange(n_batch)
+    best_f, gradient, curvature = batch.local(theta, act)
+    best_f = np.where(np.isfinite(best_f), best_f, np.inf)
+    best = theta.copy()
+    damping = np.full(n_batch, 1e-3)
+    taken = np.zeros(n_batch, np.intp)
+    status = np.full(n_batch, STALLED, np.intp)
+    diagonal = np.arange(p)
+    for _ in range(steps):
+        t, g, h = best[act], gradient, curvature
+        blocked = ((t <= lower) & (g < 0)) | ((t >= upper) & (g > 0)) | _pick(held, act)
+        d = np.maximum(np.nan_to_num(h[:, diagonal, diagonal]), 1e-300)
+        step = _solve(h, g, d, damping[act], blocked, diagonal)
+        new = np.clip(t + step, lower, upper)
+        step = new - t
+        f_new, g_new, h_new = batch.local(new, act)
+        f_old = best_f[act]
+        better = f_new <= f_old
+        taken[act] += 1
+
+        size = (np.abs(step) * np.sqrt(d)).max(1)
+        # Relative to the residual norm, and to rounding where the fit is exact.
+        small = size <= tolerance * np.sqrt(2.0 * f_old) + 1e-14 * _norm(t, d)
+        flat = better & (f_old - f_new <= tolerance**1.5 * f_old) & (damping[act] < 0.1)
+        damping[act] = np.where(
+            better, np.maximum(damping[act] / 10.0, 1e-12), np.maximum(damping[act], 1e-4) * 8.0
+        )
+        moved = act[better]
+        best[moved] = new[better]
+        best_f[moved] = f_new[better]
+        done = small | flat
+        status[act[done]] = CONVERGED
+        go = ~(done | (damping[act] > 1e9))
+        gradient = np.where(better[:, None], g_new, g)[go]
+        curvature = np.where(better[:, None, None], h_new, h)[go]
+        act = act[go]
+        if not len(act):
+            break
+    return Minimum(best, best_f, taken, status)
+
+
+def _norm(theta: Array, d: Array) -> Array:
+    return np.sqrt((theta * theta * d).sum(1))
+
+
+def _solve(
+    h: Array, g: Array, d: Array, damping: Array, blocked: NDArray[np.bool_],
+    diagonal: NDArray[np.intp],
+) -> Array:
+    """Damped Newton step in unit-diagonal coordinates, blocked coordinates held."""
+    root = 1.0 / np.sqrt(d)
+    a = h * root[:, :, None] * root[:, None, :]
+    if blocked.any():
+        keep = (~blocked).astype(float)
+        a = a * keep[:, :, None] * keep[:, None, :]
+        g = g * keep
+    a = np.nan_to_num(a)
+    a[:, diagonal, diagonal] = 1.0 + damping[:, None] + 1e-14
+    rhs = np.nan_to_num(g * root)
+    return np.linalg.solve(a, rhs[:, :, None])[:, :, 0] * root

@@ -1,0 +1,331 @@
+"""A law, a log and a metric made ready for the kernel: rows, weights, known variance, units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling_laws.laws.base import Law
+from scaling_laws.metrics import METRICS, Metric, get_metric
+from scaling_laws.model import Link, Model, bind
+from scaling_laws.runs import Note, RunLog, read_runs
+
+__all__ = ["Problem", "as_log", "build", "level_codes", "pick_metric", "specialise"]
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows of one fit, sorted by level.
+
+    Attributes
+    ----------
+    model : Model
+    metric : Metric
+    frame : DataFrame
+        Rows used, index as in the log.
+    score : array [n]
+        The metric.
+    y : array [n]
+        The metric on the residual scale.
+    se, items : array [n]
+        Known evaluation standard error and number of test items; NaN where not known.
+    weights : array [n] or None
+    unit : array [n] of int
+        Rows with one number share an error: a chain, else a configuration.
+    unit_kind : {"chain", "configuration", "cluster"}
+    configuration : array [n] of int
+    absolute : bool
+        True where `se` came from ``sigma=`` and is the whole error.
+    notes : tuple of Note
+        Rows left out, and why.
+    """
+
+    model: Model
+    metric: Metric
+    frame: pd.DataFrame
+    score: Array
+    y: Array
+    se: Array
+    items: Array
+    weights: Array | None
+    unit: Index
+    unit_kind: str
+    configuration: Index
+    absolute: bool
+    notes: tuple[Note, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.y)
+
+    @property
+    def known(self) -> bool:
+        """Whether any row has a known evaluation variance."""
+        proportion = self.metric.noise == "proportion" and bool(np.isfinite(self.items).any())
+        return proportion or bool(np.isfinite(self.se).any())
+
+    def evaluation_variance(self, mean: Array) -> Array:
+        """Known evaluation variance on the residual scale, at a fitted mean ``[..., n]``.
+
+        ``p (1 - p) / n_test`` for a proportion, else the stored standard error; over the mean
+        squared where residuals are logarithms; 0 where nothing is known.
+        """
+        variance = np.where(np.isfinite(self.se), self.se**2, 0.0)
+        if self.metric.noise == "proportion" and not self.absolute:
+            # Wilson's shrinkage keeps a fitted 0 or 1 from claiming no noise at all.
+            p = (np.clip(mean, 0.0, 1.0) * self.items + 1.0) / (self.items + 2.0)
+            with np.errstate(invalid="ignore"):
+                binomial = p * (1.0 - p) / self.items
+            variance = np.where(np.isfinite(self.items), binomial, variance)
+        if self.model.link.kind == "log":
+            variance = variance / np.maximum(mean, 1e-300) ** 2
+        return variance
+
+    def take(self, rows: Index) -> Problem:
+        """Return the problem on some of its rows (same model frame and units)."""
+        raw = {a.name: _column(self.frame, a.name)[rows] for a in self.model.law.axis_list()}
+        return replace(
+            self,
+            model=self.model.at(raw, self.model.codes[rows]),
+            frame=self.frame.iloc[rows],
+            score=self.score[rows],
+            y=self.y[rows],
+            se=self.se[rows],
+            items=self.items[rows],
+            weights=None if self.weights is None else self.weights[rows],
+            unit=self.unit[rows],
+            configuration=self.configuration[rows],
+        )
+
+
+def as_log(
+    data: Any, metric: Metric | None, columns: Mapping[str, Any] | None
+) -> RunLog:
+    """Return a RunLog of whatever the caller has."""
+    if isinstance(data, RunLog) and columns is None:
+        return data
+    source = data.frame if isinstance(data, RunLog) else data
+    return read_runs(source, columns=columns, metrics=None if metric is None else [metric])
+
+
+def pick_metric(metric: str | Metric | None, data: Any, link: str | None) -> Metric | None:
+    """Return the metric as an object; None leaves the choice to the log."""
+    if metric is None or isinstance(metric, Metric):
+        return metric
+    if metric not in METRICS and link is not None:
+        return Metric(metric, link="identity" if link == "identity" else "log")
+    return get_metric(metric)
+
+
+def specialise(law: Law, metric: Metric, top: float | None = None) -> Law:
+    """Give a law on the score its floor and top from the metric."""
+    if getattr(law, "floor", 0) is None and "floor" in law.options:
+        return type(law)(by=law.by, share=law.share, **{**law.options, "floor": metric.floor or 0.0})
+    if getattr(law, "top", 0) is None and metric.link == "logit" and "top" in law.options:
+        known = {**law.options, "top": top if top is not None else metric.top}
+        return type(law)(by=law.by, share=law.share, **known)
+    return law
+
+
+def build(
+    law: Law,
+    log: RunLog,
+    metric: Metric,
+    *,
+    link: str | None = None,
+    sigma: Any = None,
+    weights: Any = None,
+    cluster: Any = None,
+    where: Any = None,
+    local: bool = True,
+    centre: Mapping[str, float] | None = None,
+    levels: Sequence[str] | None = None,
+    require: Callable[[pd.DataFrame], NDArray[np.bool_]] | None = None,
+) -> Problem:
+    """Select the usable rows of a log and bind the law to them.
+
+    Raises
+    ------
+    ValueError
+        If a column the law needs is missing, or no row is usable; the sentence says which.
+    """
+    frame = log.frame if where is None else log.select(where).frame
+    law = specialise(law, metric)
+    kind = link or metric.link
+    axes = [a.name for a in law.axis_list()]
+    for column in (metric.name, *axes, *law.by):
+        if column not in frame.columns:
+            raise ValueError(
+                f"{law.name} needs the column {column!r}; the log has {', '.join(frame.columns)}. "
+                f'Map it with columns={{"{column}": "your column"}}.'
+            )
+    extra = _aligned({"sigma": sigma, "weights": weights, "cluster": cluster}, frame)
+    keep, notes = _usable(law, frame, metric, axes, kind)
+    notes = [n for n in log.notes if n.code == "rejected_rows"] + notes
+    if not keep.any():
+        raise ValueError(
+            f"no row of the log can be used to fit {law.name} to {metric.name}: "
+            + " ".join(n.sentence for n in notes)
+        )
+    codes_all, names = level_codes(frame[keep], law.by, levels)
+    order = np.argsort(codes_all, kind="stable")
+    rows = np.flatnonzero(keep)[order]
+    used = frame.iloc[rows]
+    codes = codes_all[order]
+    raw = {a: _column(used, a) for a in axes}
+    sign = -1 if kind == "logit" and metric.direction == "higher" else 1
+    target = Link(kind, metric.floor or 0.0, 1.0 if metric.top is None else metric.top, sign)
+    model = bind(law, raw, codes, names, target, local=local, centre=centre)
+    score = _column(used, metric.name)
+    configuration = _group(used, [*axes, *law.by])
+    unit, unit_kind = _units(used, configuration, None if cluster is None else extra["cluster"][rows])
+    own_se = sigma is not None
+    return Problem(
+        model=model,
+        metric=metric,
+        frame=used,
+        score=score,
+        y=np.log(score) if kind == "log" else score,
+        se=extra["sigma"][rows].astype(float) if own_se else _optional(used, metric.se),
+        items=_optional(used, metric.n),
+        weights=None if weights is None else extra["weights"][rows].astype(float),
+        unit=unit,
+        unit_kind=unit_kind,
+        configuration=configuration,
+        absolute=own_se,
+        notes=tuple(notes),
+    )
+
+
+def level_codes(
+    frame: pd.DataFrame, by: Sequence[str], levels: Sequence[str] | None = None
+) -> tuple[Index, tuple[str, ...]]:
+    """Return the level code of each row and the level names.
+
+    Raises
+    ------
+    ValueError
+        For a level that the fit has not seen.
+    """
+    if not by:
+        return np.zeros(len(frame), np.intp), ("",)
+    words = frame[by[0]].astype(str)
+    for column in by[1:]:
+        words = words + "|" + frame[column].astype(str)
+    found = list(words.to_numpy())
+    names = tuple(levels) if levels is not None else tuple(sorted(set(found)))
+    where = {name: i for i, name in enumerate(names)}
+    for word in found:
+        if word not in where:
+            raise ValueError(
+                f"{'|'.join(by)} = {word!r} was not in the fitted log; it had {', '.join(names)}."
+            )
+    return np.array([where[w] for w in found], np.intp), names
+
+
+def _usable(
+    law: Law, frame: pd.DataFrame, metric: Metric, axes: Sequence[str], kind: str
+) -> tuple[NDArray[np.bool_], list[Note]]:
+    """Rows with a score and a point on every axis; one note for each reason to leave rows out."""
+    keep = np.ones(len(frame), bool)
+    notes: list[Note] = []
+
+    def leave_out(bad: NDArray[np.bool_], code: str, why: str) -> None:
+        count = int((bad & keep).sum())
+        if count:
+            keep[bad] = False
+            notes.append(Note(code, "info", f"{count} row{'s' * (count > 1)} left out: {why}."))
+
+    if "status" in frame.columns:
+        failed = frame["status"].isin(["failed", "error"]).to_numpy(dtype=bool)
+        leave_out(failed, "failed_runs", "the run failed")
+    if "phase" in frame.columns:
+        # A pruned, not yet distilled student is another population than the distilled ones.
+        pruned = (frame["phase"] == "pruned").to_numpy(dtype=bool)
+        if pruned.any() and not pruned.all():
+            leave_out(pruned, "pruned_phase", "pruned but not yet distilled (phase = pruned)")
+    score = _column(frame, metric.name)
+    leave_out(~np.isfinite(score), "no_score", f"no {metric.name}")
+    if kind == "log":
+        leave_out(score <= 0, "not_positive", f"{metric.name} <= 0 has no logarithm")
+    for axis in axes:
+        x = _column(frame, axis)
+        leave_out(~np.isfinite(x), "no_axis", f"no {axis}")
+        if law.output == "eta":
+            leave_out(x == 0, "zero_" + axis, f"{axis} = 0, where {law.name} has no value")
+    for factor in law.by:
+        leave_out(frame[factor].isna().to_numpy(dtype=bool), "no_factor", f"no {factor}")
+    return keep, notes
+
+
+def _units(
+    frame: pd.DataFrame, configuration: Index, cluster: NDArray[Any] | None
+) -> tuple[Index, str]:
+    """What shares an error: the caller's clusters, else chains, else configurations."""
+    if cluster is not None:
+        return np.unique(cluster.astype(str), return_inverse=True)[1], "cluster"
+    if "chain_id" in frame.columns and frame["chain_id"].notna().any():
+        chain = frame["chain_id"].astype("string")
+        alone = pd.Series([f"\0{i}" for i in range(len(frame))], index=frame.index, dtype="string")
+        words = chain.fillna(alone).to_numpy(dtype=str)
+        codes = np.unique(words, return_inverse=True)[1]
+        if len(np.unique(codes)) < len(frame):
+            return codes, "chain"
+    return configuration, "configuration"
+
+
+def _group(frame: pd.DataFrame, columns: Sequence[str]) -> Index:
+    codes = np.zeros(len(frame), np.int64)
+    for column in columns:
+        _, inverse = np.unique(frame[column].to_numpy(), return_inverse=True)
+        codes = codes * (int(inverse.max(initial=0)) + 1) + inverse
+        _, codes = np.unique(codes, return_inverse=True)
+    return codes.astype(np.intp)
+
+
+def _aligned(given: Mapping[str, Any], frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Column names, scalars or arrays -> arrays aligned with the log's rows."""
+    out: dict[str, NDArray[Any]] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if isinstance(value, str):
+            if value not in frame.columns:
+                raise ValueError(f"{name}: the log has no column {value!r}.")
+            array = frame[value].to_numpy()
+        else:
+            array = np.asarray(value)
+            array = np.full(len(frame), array[()]) if array.ndim == 0 else array
+        if len(array) != len(frame):
+            raise ValueError(f"{name} has {len(array)} values for {len(frame)} rows of the log.")
+        if name in ("sigma", "weights"):
+            array = array.astype(float)
+            floor_ok = array > 0 if name == "sigma" else array >= 0
+            if not (np.isfinite(array) & floor_ok).all():
+                word = "positive" if name == "sigma" else "not negative"
+                bad = int(np.flatnonzero(~(np.isfinite(array) & floor_ok))[0])
+                raise ValueError(f"{name}[{bad}] = {array[bad]} must be finite and {word}.")
+        out[name] = array
+    return out
+
+
+def _column(frame: pd.DataFrame, name: str) -> Array:
+    try:
+        return frame[name].to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"column {name!r} is not numeric: {error}.") from None
+
+
+def _optional(frame: pd.DataFrame, name: str) -> Array:
+    if name in frame.columns:
+        return _column(frame, name)
+    return np.full(len(frame), np.nan)

@@ -1,0 +1,217 @@
+"""Where the kernel starts, and how sure one can be that it ended at the global optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling_laws.chains import Curve
+from scaling_laws.kernel import Minimum, Objective, minimise
+from scaling_laws.model import Model
+
+__all__ = ["Certificate", "box", "certify", "descend", "seeds"]
+
+Array = NDArray[np.float64]
+
+# Agreement of two optima, relative to the objective.
+_AGREE = 1e-6
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How many independent starts over the full bounds end where the fit ended.
+
+    Attributes
+    ----------
+    agreeing, tried : int
+        Starts whose objective is within 1e-6 (relative) of the best, and all starts.
+    spread : float
+        Largest spread of the predictions at the data among agreeing starts, on the metric's scale:
+        an equal objective with different predictions means that the data do not fix the curve.
+    best : float
+        Lowest objective that any start reached.
+    objective : float
+        Objective of the fit.
+    """
+
+    agreeing: int
+    tried: int
+    spread: float
+    best: float
+    objective: float
+
+    @property
+    def global_optimum(self) -> bool:
+        """No start found a lower objective, and more than one reached this one."""
+        return self.best >= self.objective * (1 - _AGREE) - 1e-12 and self.agreeing > 1
+
+    def __str__(self) -> str:
+        lower = "" if self.global_optimum else f"; lowest {self.best:.6g} against {self.objective:.6g}"
+        return f"{self.agreeing} of {self.tried} starts agree, spread {self.spread:.2g}{lower}"
+
+
+def box(model: Model, y: Array) -> tuple[Array, Array]:
+    """Finite ranges ``(low, high)`` of the kernel's coordinates: bounds, else the size of the data."""
+    values = np.exp(y) if model.link.kind == "log" else y
+    if model.law.output == "eta" and model.link.kind == "logit":
+        values = to_eta(model, values)
+    low, high = model.lower.copy(), model.upper.copy()
+    span = float(np.ptp(values)) or abs(float(values[0])) or 1.0
+    for j, name in enumerate(model.coordinates):
+        param = model.param(name)
+        if param.role == "limit" and model.law.output == "eta":
+            low[j] = max(low[j], float(values.min()) - 2 * span)
+            high[j] = min(high[j], float(values.max()) + 2 * span)
+        elif param.role == "amplitude" and not np.isfinite(high[j]):
+            high[j] = max(low[j] + 1e-9, 5.0 * span)
+        elif not (np.isfinite(low[j]) and np.isfinite(high[j])):
+            reach = 10.0 * max(span, float(np.abs(values).max()))
+            low[j] = max(low[j], -reach)
+            high[j] = min(high[j], reach)
+    return low, high
+
+
+def to_eta(model: Model, values: Array) -> Array:
+    """Scores on the link scale, those at or beyond floor and top pulled just inside: for starts only."""
+    floor, top = model.link.floor, model.link.top
+    share = np.clip((values - floor) / (top - floor), 0.005, 0.995)
+    return np.log(share / (1.0 - share))
+
+
+def _spread_points(count: int, dimension: int) -> Array:
+    """Additive-recurrence points in the unit cube: even, deterministic, cheap (Roberts 2018)."""
+    root = 2.0
+    for _ in range(30):
+        root = (1.0 + root) ** (1.0 / (dimension + 1))
+    alpha = (1.0 / root) ** np.arange(1, dimension + 1)
+    return (0.5 + np.arange(1, count + 1)[:, None] * alpha) % 1.0
+
+
+def _search_range(model: Model, low: Array, high: Array) -> tuple[Array, Array]:
+    low, high = low.copy(), high.copy()
+    for j, name in enumerate(model.coordinates):
+        param = model.param(name)
+        if param.search is not None and param.role == "shape":
+            low[j], high[j] = (float(param.inward(v)) for v in param.search)
+    return low, high
+
+
+def seeds(
+    model: Model, y: Array, scale: Array, held: NDArray[np.bool_], start: Array, count: int = 4
+) -> Array:
+    """Return a few good starts ``[count, p]``.
+
+    Shapes are spread over their ranges; for each the limit and amplitudes follow from a non-negative
+    linear fit (variable projection). A law without that split is sampled in all its parameters.
+    """
+    low, high = _search_range(model, *box(model, y))
+    linear = np.array([model.param(n).role != "shape" for n in model.coordinates])
+    split = model.law.output == "eta" and model.mix is None and not (held & linear).any()
+    moving = ~held & (~linear if split else True)
+    n_moving = int(moving.sum())
+    n_points = 1 if n_moving == 0 else min(40 * 2 ** (n_moving - 1), 160 if split else 1500)
+    theta = np.repeat(start[None], n_points, 0)
+    if n_moving:
+        unit = _spread_points(n_points, n_moving)
+        theta[:, moving] = low[moving] + unit * (high - low)[moving]
+    theta = theta if split else np.concatenate([start[None], theta])
+    if split:
+        theta = _project(model, y, scale, theta, linear)
+    with np.errstate(all="ignore"):
+        r = (y - model.residual_mean(theta)) * scale
+        cost = np.minimum(np.abs(np.nan_to_num(r, nan=np.inf)), 1e150)
+        cost = (cost**2).sum(1)
+    order = np.argsort(cost, kind="stable")
+    best = theta[order[:count]]
+    return best if split else np.concatenate([best, start[None]])
+
+
+def _project(model: Model, y: Array, scale: Array, theta: Array, linear: NDArray[np.bool_]) -> Array:
+    """Best limit and amplitudes for each row's shapes, on the link scale, inside their bounds."""
+    theta = theta.copy()
+    theta[:, linear] = 1.0
+    _, jacobian = model.linear_basis(theta)
+    basis = jacobian[:, linear]
+    if model.link.kind == "logit":
+        target = to_eta(model, y)
+        p = 1.0 / (1.0 + np.exp(-target))
+        weight = np.broadcast_to(scale, target.shape) * p * (1.0 - p)
+    elif model.link.kind == "log":
+        target = np.exp(y)
+        weight = np.broadcast_to(scale, target.shape) / target
+    else:
+        target, weight = y, np.broadcast_to(scale, y.shape)
+    basis = basis * weight
+    theta[:, linear] = _bounded_least_squares(
+        basis, target * weight, model.lower[linear], model.upper[linear]
+    )
+    return theta
+
+
+def _bounded_least_squares(basis: Array, target: Array, lower: Array, upper: Array) -> Array:
+    """Batched least squares; coordinates that leave their bounds are held there and the rest refitted."""
+    gram = np.matmul(basis, basis.transpose(0, 2, 1))
+    rhs = np.matmul(basis, target)
+    q = gram.shape[1]
+    i = np.arange(q)
+    gram[:, i, i] *= 1.0 + 1e-10
+    gram[:, i, i] += 1e-300
+    fixed = np.zeros(gram.shape[:2], bool)
+    value = np.zeros(gram.shape[:2])
+    for _ in range(q + 1):
+        a = np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, gram)
+        a[:, i, i] = np.where(fixed, 1.0, gram[:, i, i])
+        moved = rhs - np.matmul(gram, np.where(fixed, value, 0.0)[:, :, None])[:, :, 0]
+        root = 1.0 / np.sqrt(a[:, i, i])
+        a = a * root[:, :, None] * root[:, None, :]
+        b = np.where(fixed, value / root, moved * root)
+        solved = np.linalg.solve(a + 1e-12 * np.eye(q), b[:, :, None])[:, :, 0] * root
+        out = ~fixed & ((solved < lower) | (solved > upper))
+        value = np.clip(solved, lower, upper)
+        if not out.any():
+            break
+        fixed |= out
+    return value
+
+
+def descend(
+    curve: Curve, y: Array, theta: Array, scale: Array, weights: Array | None,
+    free: NDArray[np.bool_], objective: Objective, *, lower: Array | None = None,
+    steps: int = 80, tolerance: float = 1e-10, squares_first: bool = True,
+) -> Minimum:
+    """Minimise from several starts: squares first where Huber's corner would hide the way."""
+    model = curve.model
+    lower = model.lower if lower is None else lower
+    if squares_first and np.isfinite(objective.delta):
+        rough = Objective(np.inf, objective.prior)
+        theta = minimise(
+            curve, y, theta, scale=scale, weights=weights, free=free, lower=lower,
+            upper=model.upper, objective=rough, steps=steps, tolerance=1e-4,
+        ).theta
+    return minimise(
+        curve, y, theta, scale=scale, weights=weights, free=free, lower=lower, upper=model.upper,
+        objective=objective, steps=steps, tolerance=tolerance,
+    )
+
+
+def certify(
+    curve: Curve, y: Array, fitted: Array, fitted_objective: float, scale: Array,
+    weights: Array | None, free: NDArray[np.bool_], objective: Objective, *, starts: int, seed: int,
+) -> Certificate:
+    """Restart from scrambled-Sobol points over the full bounds, none taken from the fit."""
+    from scipy.stats import qmc
+
+    model = curve.model
+    low, high = box(model, y)
+    unit = qmc.Sobol(len(model.coordinates), seed=seed).random(starts)
+    theta = low + unit * (high - low)
+    theta[:, ~free] = fitted[~free]
+    found = descend(curve, curve.rotate(y), theta, scale, weights, free, objective, steps=120)
+    best = float(found.objective.min())
+    reference = min(best, fitted_objective)
+    near = found.objective <= reference + _AGREE * max(abs(reference), 1e-300) + 1e-18
+    means = model.mean(np.concatenate([found.theta[near], fitted[None]]))
+    spread = float(np.ptp(means, axis=0).max())
+    return Certificate(int(near.sum()), starts, spread, best, fitted_objective)
