@@ -1,0 +1,129 @@
+import pandas as pd
+import pytest
+
+from distill.examples import Example
+from distill.headlines import generate
+from distill.load import load_examples
+
+HEADLINES = generate(400, rng=0)
+TEXTS = [example.text for example in HEADLINES]
+LABELS = [example.label for example in HEADLINES]
+
+
+def write(frame, path):
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+    return path
+
+
+def frame(text="a", label="b", **columns):
+    return pd.DataFrame({text: TEXTS, label: LABELS, **columns})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_columns_are_detected_by_what_they_hold_and_reported(tmp_path, suffix):
+    number = range(len(TEXTS))
+    path = write(frame(text="c1", label="c2", c3=number), tmp_path / f"mix{suffix}")
+    loaded = load_examples(path)
+    assert loaded.columns == {"text": "c1", "label": "c2"}
+    assert loaded.notes == (
+        f"mix{suffix}: text from column 'c1'.",
+        f"mix{suffix}: label from column 'c2'.",
+    )
+    assert [(example.text, example.label) for example in loaded.examples] == list(
+        zip(TEXTS, LABELS, strict=True)
+    )
+    assert loaded.examples[0].id == "1"
+    counts = pd.Series(LABELS).value_counts()
+    assert list(counts[list(loaded.labels)]) == sorted(counts, reverse=True)
+    assert set(loaded.labels) == set(LABELS)
+
+
+def test_a_usual_name_settles_which_of_several_columns_is_meant(tmp_path):
+    mood = ["good", "bad"] * (len(TEXTS) // 2)
+    summary = [f"A longer summary of the news: {text}" for text in TEXTS]
+    data = frame(text="Headline", label="category", sentiment=mood, summary=summary)
+    loaded = load_examples(write(data, tmp_path / "mix.parquet"))
+    assert loaded.columns == {"text": "Headline", "label": "category"}
+
+
+def test_columns_that_cannot_be_told_apart_are_named(tmp_path):
+    mood = ["good", "bad"] * (len(TEXTS) // 2)
+    path = write(frame(text="headline", label="kind", mood=mood), tmp_path / "mix.csv")
+    with pytest.raises(ValueError, match=r"\['kind', 'mood'\] all look like a label column") as e:
+        load_examples(path)
+    assert "its columns are 'headline', 'kind', 'mood'" in str(e.value)
+    assert 'label="..."' in str(e.value)
+    assert load_examples(path, label="kind").columns["label"] == "kind"
+
+
+def test_a_file_without_a_fitting_column_names_those_found(tmp_path):
+    data = pd.DataFrame({"price": [1.5, 2.5, 3.5], "volume": [10, 20, 30]})
+    with pytest.raises(ValueError, match="no column looks like a text column; its columns are"):
+        load_examples(write(data, tmp_path / "prices.parquet"))
+    with pytest.raises(ValueError, match="no column 'title'; its columns are 'a', 'b'"):
+        load_examples(write(frame(), tmp_path / "mix.csv"), text="title")
+    with pytest.raises(ValueError, match="text and label are the same column 'a'"):
+        load_examples(write(frame(), tmp_path / "mix.csv"), text="a", label="a")
+
+
+def test_rationale_template_and_id_are_taken_when_there(tmp_path):
+    path = write(pd.DataFrame([vars_of(example) for example in HEADLINES]), tmp_path / "h.jsonl")
+    loaded = load_examples(path, text="text", label="label")
+    assert loaded.examples == HEADLINES
+    assert loaded.columns["rationale"] == "rationale"
+
+
+def vars_of(example: Example):
+    return {name: getattr(example, name) for name in Example.__dataclass_fields__}
+
+
+def test_rows_without_text_or_label_are_counted(tmp_path):
+    data = frame(text="headline", label="label")
+    data.loc[4, "headline"] = None
+    data.loc[9, "label"] = "  "
+    loaded = load_examples(write(data, tmp_path / "mix.parquet"))
+    assert len(loaded.examples) == len(TEXTS) - 2
+    assert loaded.notes[-1] == (
+        "mix.parquet: 2 of 400 rows left out, without text or label; the first is row 5."
+    )
+    assert loaded.examples[4].id == "6"
+
+
+def test_cells_are_taken_as_they_stand(tmp_path):
+    data = frame(text="headline", label="label")
+    data["label"] = ["NA", "None", "007", "1.0"] * 100
+    loaded = load_examples(write(data, tmp_path / "mix.csv"))
+    assert set(loaded.labels) == {"NA", "None", "007", "1.0"}
+
+
+def test_whole_number_labels_are_accepted(tmp_path):
+    data = frame(text="headline", label="label")
+    data["label"] = [3, 7] * 200
+    for name in ("mix.jsonl", "mix.parquet"):
+        assert set(load_examples(write(data, tmp_path / name)).labels) == {"3", "7"}
+
+
+def test_flags_and_categories(tmp_path):
+    data = frame(text="headline", label="b", seen=[True, False] * 200)
+    data["b"] = data["b"].astype("category")
+    loaded = load_examples(write(data, tmp_path / "mix.parquet"))
+    assert loaded.columns == {"text": "headline", "label": "b"}
+    assert set(loaded.labels) == set(LABELS)
+
+
+@pytest.mark.parametrize("line", ["{not json", "[1, 2]"])
+def test_a_bad_line_is_numbered(tmp_path, line):
+    path = tmp_path / "mix.jsonl"
+    path.write_text('{"text": "a b", "label": "c"}\n' + line + "\n")
+    with pytest.raises(ValueError, match="mix.jsonl line 2 is not"):
+        load_examples(path)
+
+
+def test_another_file_type_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not '.xlsx'"):
+        load_examples(tmp_path / "mix.xlsx")
