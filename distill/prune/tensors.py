@@ -177,7 +177,8 @@ def refuse_unknown(config: PreTrainedConfig, names: Iterable[str]) -> None:
     if unknown:
         raise UnsupportedModelError(
             f"{config.model_type}: the weight {unknown[0]!r} is not understood (one of "
-            f"{len(unknown)} such). Models that can be pruned: {known}, with adapters merged."
+            f"{len(unknown)} such). Models that can be pruned: {known}, with adapters merged "
+            "(`merge_and_unload`)."
         )
     raise UnsupportedModelError(
         f"{config.model_type}: its weights bear known names, but its arithmetic is not known to be "
