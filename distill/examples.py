@@ -175,8 +175,8 @@ def stratified_split(
 def nested_order(examples: Sequence[Example], rng: int | np.random.Generator = 0) -> np.ndarray:
     """Row numbers in an order whose first n rows are a stratified subset, for every n.
 
-    So the 128 examples of one run are among the 256 of the next. Each class is within one example
-    of its share of every beginning.
+    So the 128 examples of one run are among the 256 of the next. The count of a class among the
+    first n differs from its share by an example or two, whatever n is.
     """
     y = np.unique([example.label for example in examples], return_inverse=True)[1]
     return _interleaved(y, np.random.default_rng(rng))
@@ -198,7 +198,10 @@ def _wanted(sizes: Mapping[str, int | float], n: int) -> dict[str, int]:
         if min(values) <= 0 or sum(values) > 1 + 1e-9:
             raise ValueError(f"Fractions {dict(sizes)} must be positive and sum to at most 1.")
         stops = np.rint(np.cumsum(values) * n).astype(int)
-        return dict(zip(sizes, np.diff(stops, prepend=0).tolist(), strict=True))
+        counts = np.diff(stops, prepend=0).tolist()
+        if min(counts) == 0:
+            raise ValueError(f"Fractions {dict(sizes)} of {n} examples leave a part empty.")
+        return dict(zip(sizes, counts, strict=True))
     if not values or not all(isinstance(value, int) and value > 0 for value in values):
         raise ValueError(f"Sizes {dict(sizes)} must be all whole numbers above 0 or all fractions.")
     if sum(values) > n:

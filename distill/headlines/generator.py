@@ -11,7 +11,8 @@ from ..task import Task
 from .events import CATEGORY, LABELS, OUTRANKED, PLANNED, PRIORS
 from .frames import FRAMES, MENTION, STATUSES
 from .grammar import SLOT, compared, conjugate, expand, fill
-from .wordings import POOLS, VAGUE, WORDINGS
+from .vague import VAGUE
+from .wordings import POOLS, WORDINGS
 
 __all__ = ["VAGUE_SHARE", "generate", "headline_splits", "headline_task", "seconds", "statuses"]
 

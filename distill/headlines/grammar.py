@@ -149,7 +149,7 @@ def fill(pattern: str, rng: np.random.Generator, taken: set[str]) -> dict[str, s
     """
     values: dict[str, str] = {}
     for slot in dict.fromkeys(SLOT.findall(pattern)):
-        if slot in values:
+        if slot in values:  # the other half of a pair of prices
             continue
         if slot in _COMPANY_SLOTS:
             name = _pick(COMPANIES, rng)

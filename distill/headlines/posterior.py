@@ -18,7 +18,8 @@ from .events import LABELS, PRIORS
 from .frames import FRAMES, MENTION
 from .generator import VAGUE_OF, VAGUE_SHARE, generate, seconds, statuses
 from .grammar import SLOT, conjugate, expand, fill, mask
-from .wordings import VAGUE, WORDINGS
+from .vague import VAGUE
+from .wordings import WORDINGS
 
 __all__ = ["bayes_macro_f1", "bayes_posterior", "bayes_scores"]
 

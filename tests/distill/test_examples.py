@@ -140,6 +140,7 @@ def test_splits_depend_on_the_seed_alone():
     ("sizes", "message"),
     [
         ({"train": 0.8, "test": 0.3}, "sum to at most 1"),
+        ({"train": 0.9, "test": 0.01}, "leave a part empty"),
         ({"train": 8, "test": 3}, "sum to 11, but there are 10"),
         ({"train": 8, "test": 0.1}, "all whole numbers above 0 or all fractions"),
         ({"train": 0}, "all whole numbers above 0"),

@@ -21,7 +21,8 @@ from distill.headlines import (
 from distill.headlines.frames import FRAMES, MENTION
 from distill.headlines.generator import VAGUE_OF, VAGUE_SHARE, seconds, statuses
 from distill.headlines.grammar import SLOT, VALUES, conjugate, expand, fill, inflect, mask
-from distill.headlines.wordings import POOLS, VAGUE, WORDINGS
+from distill.headlines.vague import VAGUE
+from distill.headlines.wordings import POOLS, WORDINGS
 
 
 @pytest.fixture(scope="module")
