@@ -14,9 +14,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from .check import Conversion
+from .frame import column_cells
 from .rules import parse_covariate
 from .schema import Schema
-from .table import Cells, RunLogError, Table, cells_of
+from .table import Cells, RunLogError, Table
 
 __all__ = ["Column", "conversions", "rename"]
 
@@ -75,13 +76,13 @@ def rename(table: Table, columns: Mapping[str, Column]) -> Table:
 def _computed(table: Table, name: str, function: Callable[[pd.DataFrame], ArrayLike]) -> Cells:
     parsed = {n: parse_covariate(cells, table.typed).values for n, cells in table.columns.items()}
     frame = pd.DataFrame(parsed, index=pd.RangeIndex(len(table.rows)))
-    result = np.asarray(function(frame))
-    if result.shape != table.rows.shape:
+    result = function(frame)
+    if np.shape(result) != table.rows.shape:
         raise RunLogError(
             f"columns: the function for {name!r} must return {len(table.rows)} values, one a row; "
-            f"it returned an array of shape {result.shape}."
+            f"it returned an array of shape {np.shape(result)}."
         )
-    return result if result.dtype.kind in "iufb" else cells_of(result.tolist(), len(result))
+    return column_cells(pd.Series(np.asarray(result)))
 
 
 def conversions(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from .table import Cells, Note, Rejection, RunLogError, Table, cells_of, encodable, show
 
-__all__ = ["from_frame", "from_records"]
+__all__ = ["column_cells", "from_frame", "from_records"]
 
 
 def from_frame(frame: pd.DataFrame, source: str = "DataFrame") -> Table:
@@ -28,12 +28,13 @@ def from_frame(frame: pd.DataFrame, source: str = "DataFrame") -> Table:
         labels = ", ".join(show(name) for name in frame.index.names)
         sentence = f"{source}: the index ({labels}) is not read; reset_index() makes it a column."
         notes = (Note("index_not_read", "info", sentence),)
-    columns = {name: _cells(frame.iloc[:, i]) for i, name in enumerate(names)}
+    columns = {name: column_cells(frame.iloc[:, i]) for i, name in enumerate(names)}
     return Table(source, columns, np.arange(len(frame)), notes=notes)
 
 
-def _cells(column: pd.Series[Any]) -> Cells:
-    if isinstance(column.dtype, np.dtype):
+def column_cells(column: pd.Series[Any]) -> Cells:
+    """Return a column as an array of numbers or booleans where it is one, else of objects."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
         return column.to_numpy()
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
         return column.to_numpy(dtype=object)
