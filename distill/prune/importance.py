@@ -120,7 +120,8 @@ def measure_importance(
 def magnitude_importance(model: PreTrainedModel) -> Importance:
     """Score by the Euclidean norm of the weights that would go; needs no data.
 
-    A fallback: for layers it says little, since a large layer may yet change nothing.
+    A fallback for when there is no data at all. A large layer may change nothing, and a few small
+    channels may carry the largest activations, so that this can be worse than chance.
     """
     shape = understood_shape(model)
     squares = _zeros(shape, model.device)
