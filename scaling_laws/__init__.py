@@ -1,1 +1,61 @@
-"""Scaling laws of task-specific LLM distillation: fit, predict, validate."""
+"""Scaling laws of task-specific LLM distillation: fit, predict, validate.
+
+>>> import scaling_laws as sl
+>>> runs = sl.read_runs([{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(2, 8)])
+>>> sl.fit(sl.laws.Power(), runs).values["a"]  # doctest: +ELLIPSIS
+0.3...
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Axis": "laws", "Law": "laws", "Param": "laws",
+    "Metric": "metrics", "METRICS": "metrics",
+    "Note": "runs", "Run": "runs", "RunLog": "runs", "RunLogError": "runs",
+    "append_run": "runs", "read_runs": "runs", "template": "runs",
+    "Fit": "result", "fit": "fitting", "fit_each": "fitting", "transfer": "fitting",
+    "update": "fitting",
+    "load": "saved",
+    "NoInterval": "halfwild",
+    "Choice": "validation", "Forecast": "validation", "choose": "validation",
+    "holdout": "validation",
+    "coverage": "study", "simulate": "study",
+}  # fmt: skip
+
+__all__ = ["laws", *_HOME]
+
+if TYPE_CHECKING:
+    from scaling_laws import laws
+    from scaling_laws.fitting import fit, fit_each, transfer, update
+    from scaling_laws.halfwild import NoInterval
+    from scaling_laws.laws import Axis, Law, Param
+    from scaling_laws.metrics import METRICS, Metric
+    from scaling_laws.result import Fit
+    from scaling_laws.runs import (
+        Note,
+        Run,
+        RunLog,
+        RunLogError,
+        append_run,
+        read_runs,
+        template,
+    )
+    from scaling_laws.saved import load
+    from scaling_laws.study import coverage, simulate
+    from scaling_laws.validation import Choice, Forecast, choose, holdout
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that the package itself imports at once."""
+    if name == "laws":
+        return import_module("scaling_laws.laws")
+    if name in _HOME:
+        return getattr(import_module(f"scaling_laws.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'scaling_laws' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

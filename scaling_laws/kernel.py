@@ -90,6 +90,10 @@ class _Batch:
 
     def local(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         """Objective ``[B]``, minus gradient ``[B, p]`` and curvature ``[B, p, p]``."""
+        with np.errstate(all="ignore"):
+            return self._local(theta, rows)
+
+    def _local(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         mean, jacobian = self.curve.evaluate(theta, rows)
         scale = _pick(self.scale, rows)
         r = _pick(self.y, rows) - mean

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.laws.base import Frame, Law, Param, Values
 
-__all__ = ["Link", "Model", "Tie", "bind"]
+__all__ = ["Link", "Model", "Tie", "bind", "slice_rows"]
 
 Array = NDArray[np.float64]
 
@@ -93,11 +93,13 @@ class Model:
     ) -> tuple[Array, Array]:
         """Return the mean on the residual scale ``[B, n]`` and its Jacobian ``[B, p, n]``."""
         full = self.expand(theta)
-        value, slopes = self._curve(full, rows, slopes=True)
-        mean, gain = self._link(value, full.shape[0])
-        jacobian = np.zeros((full.shape[0], len(self.names), mean.shape[-1]))
-        for name, slope in slopes.items():
-            self._scatter(jacobian, name, slope * gain)
+        # A curve outside its domain (the logarithm of a negative mean) is the kernel's to reject.
+        with np.errstate(all="ignore"):
+            value, slopes = self._curve(full, rows, slopes=True)
+            mean, gain = self._link(value, full.shape[0])
+            jacobian = np.zeros((full.shape[0], len(self.names), mean.shape[-1]))
+            for name, slope in slopes.items():
+                self._scatter(jacobian, name, slope * gain)
         if self.mix is not None:
             jacobian = np.matmul(self.mix[0].T, jacobian)
         return mean, jacobian
@@ -105,8 +107,9 @@ class Model:
     def residual_mean(self, theta: Array, rows: NDArray[np.intp] | None = None) -> Array:
         """Return the mean on the residual scale ``[B, n]``, without derivatives."""
         full = self.expand(theta)
-        value, _ = self._curve(full, rows, slopes=False)
-        return self._link(value, full.shape[0])[0]
+        with np.errstate(all="ignore"):
+            value, _ = self._curve(full, rows, slopes=False)
+            return self._link(value, full.shape[0])[0]
 
     def mean(self, theta: Array, rows: NDArray[np.intp] | None = None) -> Array:
         """Return the mean of the metric ``[B, n]``."""
@@ -156,8 +159,7 @@ class Model:
             span = self.link.top - self.link.floor
             return self.link.floor + span * weight, span * weight * (1.0 - weight)
         if self.link.kind == "log":
-            with np.errstate(all="ignore"):
-                return np.log(value), 1.0 / value
+            return np.log(value), 1.0 / value
         return value, 1.0
 
     def _scatter(self, jacobian: Array, name: str, slope: Array) -> None:
@@ -252,8 +254,12 @@ class Model:
 
     def at(self, x: Values, codes: NDArray[np.intp]) -> Model:
         """Return the same law, frame and parameters at other raw rows."""
-        prepared = self.law.prepare(x, self.frame)
-        return replace(self, x=prepared, codes=codes, _masks=_level_masks(codes, len(self.levels)))
+        return slice_rows(self, self.law.prepare(x, self.frame), codes)
+
+
+def slice_rows(model: Model, x: Values, codes: NDArray[np.intp]) -> Model:
+    """Return the model at rows whose axes are already prepared."""
+    return replace(model, x=x, codes=codes, _masks=_level_masks(codes, len(model.levels)))
 
 
 def _level_masks(

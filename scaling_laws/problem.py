@@ -170,7 +170,10 @@ def build(
             )
     extra = _aligned({"sigma": sigma, "weights": weights, "cluster": cluster}, frame)
     keep, notes = _usable(law, frame, metric, axes, kind)
-    notes = [n for n in log.notes if n.code == "rejected_rows"] + notes
+    if len(log.rejected):
+        why = str(log.rejected["reason"].iloc[0])
+        sentence = f"{len(log.rejected)} rows of the log were rejected; the first: {why}"
+        notes.insert(0, Note("rejected_rows", "warning", sentence))
     if not keep.any():
         raise ValueError(
             f"no row of the log can be used to fit {law.name} to {metric.name}: "

@@ -1,0 +1,320 @@
+"""The verbs that make fits: `fit`, `fit_each`, `update`, `transfer`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling_laws.constraints import Constraints, Rule, parse
+from scaling_laws.estimate import estimate
+from scaling_laws.laws.base import Law, from_function
+from scaling_laws.metrics import Metric
+from scaling_laws.problem import Problem, as_log, build, pick_metric
+from scaling_laws.result import Fit
+from scaling_laws.runs import RunLog
+
+__all__ = ["FitTable", "fit", "fit_each", "transfer", "update"]
+
+
+def fit(
+    law: Law | Callable[..., Any],
+    data: Any,
+    metric: str | Metric | None = None,
+    *,
+    columns: Mapping[str, Any] | None = None,
+    objective: str = "huber",
+    delta: float | str = "auto",
+    link: str | None = None,
+    sigma: Any = None,
+    weights: Any = None,
+    cluster: Any = None,
+    parameters: Any = None,
+    prior: Mapping[str, tuple[float, float]] | None = None,
+    starts: int = 64,
+    where: Any = None,
+    rng: Any = 0,
+) -> Fit:
+    """Fit a law to runs; no start values are asked.
+
+    ``minimise sum_i w_i rho((y_i - m_i(theta)) / sd_i)`` with Huber's ``rho``. For scores ``m`` is
+    the score itself and ``sd^2`` the evaluation variance at the fitted score plus the run-to-run
+    variance, estimated; for losses ``y`` and ``m`` are logarithms.
+
+    Parameters
+    ----------
+    law : Law or callable
+        One of ``sl.laws``, a subclass of `Law`, or a plain function whose arguments are columns of
+        the log and parameters.
+    data : RunLog, DataFrame, path, or list of dict
+        Anything `read_runs` takes.
+    metric : str or Metric, optional
+        Which score; may be left out where the log has one.
+    columns : mapping, optional
+        Canonical name -> column name, or callable of the frame.
+    objective : {"huber", "squares"}
+    delta : float or "auto"
+        Huber's corner. ``auto``: 1.345 robust standard deviations of the residuals, least squares
+        below 20 rows. A number is taken in residual units (log loss), as in the literature.
+    link : {"log", "logit", "identity"}, optional
+        Overrides the metric's.
+    sigma : array, column name or number, optional
+        Known whole standard deviation of each row, on the metric's scale.
+    weights : array or column name, optional
+        Multiplicities: 2 is a row twice.
+    cluster : array or column name, optional
+        Rows that share an error; default ``chain_id``, else the configuration.
+    parameters : mapping or lmfit.Parameters, optional
+        Fixed values, bounds, ties; see `constraints.parse`.
+    prior : mapping, optional
+        ``{name: (mean, sd)}``, normal on the parameter (on its logarithm's scale for log-scaled ones).
+    starts : int
+        Restarts of the certificate ``fit.starts``.
+    where : callable, mapping or mask, optional
+        Rows to use, as in `RunLog.select`.
+    rng : int, Generator or RandomState
+        Seed of draws and certificate.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ValueError
+        For missing columns, no usable rows, or fewer rows than free parameters.
+    """
+    wanted = pick_metric(metric, data, link)
+    log = as_log(data, wanted, columns)
+    chosen = wanted or _only_metric(log)
+    made = law if isinstance(law, Law) else _from_callable(law, log, chosen)
+    constraints = parse(parameters, prior)
+    _check_names(constraints, made)
+    problem = build(
+        made, log, chosen, link=link, sigma=sigma, weights=weights, cluster=cluster, where=where,
+        local=not constraints.needs_printed_scale(made),
+    )
+    problem, found = estimate(problem, constraints, objective=objective, delta=delta)
+    settings = {
+        "objective": objective, "delta": delta, "link": link, "starts": int(starts), "level": 0.9,
+    }
+    return Fit(problem.model.law, problem, found, constraints, settings, _seed(rng), log.source)
+
+
+def _seed(rng: Any) -> int:
+    if isinstance(rng, int | np.integer):
+        return int(rng)
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(0, 2**31))
+    if isinstance(rng, np.random.RandomState):
+        return int(rng.randint(0, 2**31 - 1))
+    raise TypeError(f"rng: {type(rng).__name__} is no seed, Generator or RandomState.")
+
+
+def _only_metric(log: RunLog) -> Metric:
+    present = [m for m in log.metrics if log.frame[m].notna().any()]
+    if len(present) == 1:
+        return log.schema.metrics[present[0]]
+    if not present:
+        raise ValueError("the log has no score; name the column with metric= or columns=.")
+    raise ValueError(f"the log has several scores: say which with metric=, one of {present}.")
+
+
+def _from_callable(function: Callable[..., Any], log: RunLog, metric: Metric) -> Law:
+    if not callable(function):
+        raise TypeError(f"law: {function!r} is neither a Law nor a function.")
+    names = list(inspect.signature(function).parameters)
+    axes = [n for n in names if n in log.frame.columns and n != metric.name]
+    if not axes:
+        raise ValueError(
+            f"no argument of {getattr(function, '__name__', 'the function')}({', '.join(names)}) is a "
+            f"column of the log; it has {', '.join(log.frame.columns)}."
+        )
+    return from_function(function, axes)
+
+
+def _check_names(constraints: Constraints, law: Law) -> None:
+    from difflib import get_close_matches
+
+    for name in (*constraints.rules, *constraints.prior):
+        if name.split("[", 1)[0] not in law.params:
+            close = get_close_matches(name, law.params, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"{law.name} has no parameter {name!r}.{hint} It has {', '.join(law.params)}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class FitTable:
+    """Fits by group.
+
+    Attributes
+    ----------
+    fits : dict
+        Group key -> Fit.
+    failed : dict
+        Group key -> the sentence why it could not be fitted.
+    by : tuple of str
+    """
+
+    fits: Mapping[Any, Fit]
+    failed: Mapping[Any, str]
+    by: tuple[str, ...]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row a group: parameters, objective, rows, and why a group failed."""
+        rows: list[dict[str, Any]] = []
+        for key, one in self.fits.items():
+            rows.append({**self._key(key), **one.values, "objective": one.objective,
+                         "rows": one.problem.n, "failed": ""})
+        rows += [{**self._key(key), "failed": why} for key, why in self.failed.items()]
+        return pd.DataFrame(rows).set_index(list(self.by))
+
+    def _key(self, key: Any) -> dict[str, Any]:
+        return dict(zip(self.by, key if isinstance(key, tuple) else (key,), strict=True))
+
+    def predict(self, **options: Any) -> pd.DataFrame:
+        """Predict every group at the same points; the group's key comes first."""
+        parts = [one.predict(**options).assign(**self._key(k)) for k, one in self.fits.items()]
+        table = pd.concat(parts, ignore_index=True)
+        return table[[*self.by, *(c for c in table.columns if c not in self.by)]]
+
+    def __len__(self) -> int:
+        return len(self.fits)
+
+    def __getitem__(self, key: Any) -> Fit:
+        return self.fits[key]
+
+    def __repr__(self) -> str:
+        return f"{len(self.fits)} fits by {', '.join(self.by)}, {len(self.failed)} failed\n{self.frame}"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html()
+
+
+def fit_each(
+    law: Law | Callable[..., Any],
+    data: Any,
+    metric: str | Metric | None = None,
+    *,
+    by: str | Sequence[str],
+    columns: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> FitTable:
+    """Fit the law to every group on its own.
+
+    Parameters
+    ----------
+    by : str or sequence of str
+        Columns whose combinations are the groups.
+    progress : bool, optional
+        Show a bar; default where there are more than 200 groups.
+    **options
+        As in `fit`.
+
+    Returns
+    -------
+    FitTable
+        Groups that cannot be fitted are listed with the reason, not dropped.
+    """
+    keys = (by,) if isinstance(by, str) else tuple(by)
+    wanted = pick_metric(metric, data, options.get("link"))
+    log = as_log(data, wanted, columns)
+    for key in keys:
+        if key not in log.frame.columns:
+            raise ValueError(f"by: the log has no column {key!r}.")
+    groups = log.frame.groupby(list(keys), sort=True, observed=True).indices
+    items: Iterable[Any] = groups.items()
+    if progress or (progress is None and len(groups) > 200):
+        from tqdm.auto import tqdm
+
+        items = tqdm(items, total=len(groups), desc="fits", unit="fit")
+    fits: dict[Any, Fit] = {}
+    failed: dict[Any, str] = {}
+    for key, rows in items:
+        key = key[0] if isinstance(key, tuple) and len(keys) == 1 else key
+        mask = np.zeros(len(log.frame), bool)
+        mask[rows] = True
+        try:
+            fits[key] = fit(law, log, wanted, where=mask, **options)
+        except ValueError as why:
+            failed[key] = str(why)
+    return FitTable(fits, failed, keys)
+
+
+def update(fitted: Fit, runs: Any) -> Fit:
+    """Refit with further runs, everything else as it was asked.
+
+    Parameters
+    ----------
+    fitted : Fit
+    runs : RunLog, DataFrame, path, or list of dict
+        Only the new runs.
+    """
+    new = as_log(runs, fitted.metric, None)
+    old = fitted.problem.frame
+    clash = [r for r in _ids(new.frame) if r in set(_ids(old))]
+    if clash:
+        raise ValueError(f"update: run_id {clash[0]!r} is already in the fit; pass only new runs.")
+    both = pd.concat([old.sort_index(), new.frame], ignore_index=True)
+    log = as_log(both, fitted.metric, None)
+    return _refit(fitted, log, fitted.constraints, None)
+
+
+def transfer(fitted: Fit, runs: Any, free: Sequence[str] | None = None) -> Fit:
+    """Keep the exponents, refit amplitudes on a few runs of another setting.
+
+    Parameters
+    ----------
+    fitted : Fit
+    runs : RunLog, DataFrame, path, or list of dict
+        One to three runs are enough for one to three free parameters.
+    free : sequence of str, optional
+        Parameters to refit; default the limit and amplitudes. All others keep their value, and the
+        reference point stays where it was.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer runs than free parameters.
+    """
+    law = fitted.law
+    chosen = (
+        [n for n, p in law.params.items() if p.role != "shape"] if free is None else list(free)
+    )
+    rules: dict[str, Rule] = {}
+    for name in chosen:
+        if name.split("[", 1)[0] not in law.params:
+            raise ValueError(f"free: {name!r} is no parameter; there are {', '.join(law.params)}.")
+    for name in fitted.model.names:
+        if name not in chosen and name.split("[", 1)[0] not in chosen:
+            rules[name] = Rule(value=fitted.values[name], fixed=True)
+    log = as_log(runs, fitted.metric, None)
+    return _refit(fitted, log, Constraints(rules), fitted.model)
+
+
+def _refit(fitted: Fit, log: RunLog, constraints: Constraints, keep: Any) -> Fit:
+    settings = fitted.settings
+    local = not constraints.needs_printed_scale(fitted.law)
+    problem: Problem = build(
+        fitted.law, log, fitted.metric, link=settings["link"], local=local,
+        centre=None if keep is None else keep.frame.centre,
+        levels=None if keep is None else keep.levels,
+    )
+    problem, found = estimate(
+        problem, constraints, objective=settings["objective"], delta=settings["delta"]
+    )
+    return replace(
+        fitted, problem=problem, estimate=found, constraints=constraints, source=log.source
+    )
+
+
+def _ids(frame: pd.DataFrame) -> list[str]:
+    return [] if "run_id" not in frame.columns else list(frame["run_id"].dropna().astype(str))

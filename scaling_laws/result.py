@@ -1,0 +1,522 @@
+"""A fitted law: parameters with intervals, predictions, certificate, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling_laws.chains import Curve
+from scaling_laws.checks import data_notes, draw_notes, row_leverage
+from scaling_laws.constraints import Constraints
+from scaling_laws.estimate import Estimate
+from scaling_laws.halfwild import Draws, NoInterval
+from scaling_laws.laws.base import Law
+from scaling_laws.metrics import Metric
+from scaling_laws.model import Model
+from scaling_laws.problem import Problem, level_codes
+from scaling_laws.profiles import Profile, profile
+from scaling_laws.runs import Note
+from scaling_laws.search import Certificate, certify
+from scaling_laws.uncertainty import (
+    Kind,
+    band,
+    covariance,
+    printed,
+    quantile_pair,
+    resample,
+    student_t,
+)
+
+if TYPE_CHECKING:
+    import lmfit
+    from matplotlib.axes import Axes
+
+__all__ = ["Bootstrap", "Fit"]
+
+Array = NDArray[np.float64]
+Interval = Literal["mean", "run", "score"]
+
+DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Draws of a fit.
+
+    Attributes
+    ----------
+    parameters : DataFrame
+        A row a draw, a column a printed parameter (each clipped to its bounds).
+    kind : str
+    draws : Draws
+        Kernel coordinates and variances.
+    """
+
+    parameters: pd.DataFrame
+    kind: str
+    draws: Draws
+
+    def interval(self, level: float = 0.9) -> pd.DataFrame:
+        """Return equal-tailed percentile intervals of the parameters: ``low``, ``high``."""
+        low, high = quantile_pair(self.parameters.to_numpy().T.copy(), level)
+        return pd.DataFrame({"low": low, "high": high}, index=self.parameters.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A law fitted to a log. Made by `scaling_laws.fit`, frozen; slow parts are computed when asked.
+
+    Attributes
+    ----------
+    law : Law
+    problem : Problem
+        The rows used.
+    estimate : Estimate
+    constraints : Constraints
+    settings : mapping
+        ``objective``, ``delta``, ``link``, ``starts``, ``level`` as asked.
+    seed : int
+        Makes the draws and the certificate repeatable.
+    source : str
+        Where the log came from.
+    """
+
+    law: Law
+    problem: Problem
+    estimate: Estimate
+    constraints: Constraints
+    settings: Mapping[str, Any]
+    seed: int
+    source: str = ""
+
+    # --- what it is -------------------------------------------------------------------------------
+    @property
+    def metric(self) -> Metric:
+        """The metric fitted."""
+        return self.problem.metric
+
+    @property
+    def model(self) -> Model:
+        """The law bound to the rows used."""
+        return self.problem.model
+
+    @property
+    def objective(self) -> float:
+        """Minimum of the objective: summed, never averaged, over rows."""
+        return self.estimate.objective
+
+    @property
+    def delta(self) -> float:
+        """Huber's corner in units of the residual; infinite for least squares."""
+        return self.estimate.delta
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """Printed parameters at the estimate."""
+        at = printed(self.model, self.estimate.theta, clip=False)
+        return {k: float(v[0]) for k, v in at.items()}
+
+    @cached_property
+    def residuals(self) -> pd.DataFrame:
+        """Score, fitted mean, residual on the residual scale, and ``z`` in units of its sd."""
+        mean = self.model.mean(self.estimate.theta[None])[0]
+        raw = self.problem.y - self.model.residual_mean(self.estimate.theta[None])[0]
+        sd = np.sqrt(
+            self.problem.evaluation_variance(mean) + max(self.estimate.run_variance, 1e-300)
+        )
+        frame = pd.DataFrame(
+            {"score": self.problem.score, "mean": mean, "residual": raw, "z": raw / sd},
+            index=self.problem.frame.index,
+        )
+        return frame.sort_index()
+
+    @cached_property
+    def starts(self) -> Certificate:
+        """The certificate: restarts over the full bounds, none taken from the fit."""
+        return certify(
+            Curve(self.model, self.estimate.chains), self.problem.y, self.estimate.theta,
+            self.estimate.objective, self.estimate.scale, self.problem.weights, self.estimate.free,
+            self.estimate.objective_of, starts=int(self.settings["starts"]), seed=self.seed,
+        )
+
+    # --- uncertainty ------------------------------------------------------------------------------
+    @cached_property
+    def _draws(self) -> Draws | NoInterval:
+        try:
+            return resample(self.problem, self.estimate, DRAWS, "wild", self.seed)
+        except NoInterval as reason:
+            return reason
+
+    @property
+    def draws(self) -> Draws:
+        """The default draws, made at first use.
+
+        Raises
+        ------
+        NoInterval
+            If the log cannot support an interval; the sentence says what to add.
+        """
+        if isinstance(self._draws, NoInterval):
+            raise self._draws
+        return self._draws
+
+    def bootstrap(
+        self, n: int = 1000, kind: Kind = "wild", rng: Any = 0, unit: str | None = None
+    ) -> Bootstrap:
+        """Draw refits.
+
+        Parameters
+        ----------
+        n : int
+            Number of draws.
+        kind : {"wild", "cluster", "case"}
+            ``wild`` is the default recipe; ``case`` resamples rows and ``cluster`` whole units.
+        rng : int, Generator or RandomState
+        unit : {"run", "configuration"}, optional
+            Overrides the pooling rule of ``wild``.
+        """
+        draws = resample(self.problem, self.estimate, n, kind, rng, unit)
+        values = printed(self.model, draws.theta)
+        return Bootstrap(pd.DataFrame(values), kind, draws)
+
+    def covariance(self) -> pd.DataFrame:
+        """Return the covariance of the printed parameters (first order; see `intervals`)."""
+        _, matrix = covariance(self.problem, self.estimate)
+        return pd.DataFrame(matrix, index=self.model.names, columns=self.model.names)
+
+    def profile(self, name: str, level: float = 0.9) -> Profile:
+        """Return the profile likelihood of a printed parameter."""
+        if name not in self.model.names:
+            raise ValueError(f"{name!r} is no parameter; there are {', '.join(self.model.names)}.")
+        param = self.model.param(name)
+        unbounded = self.model.link.kind == "logit" and param.role == "limit"
+        bounds = (-np.inf, np.inf) if unbounded else (param.lower, param.upper)
+        return profile(
+            self.problem, self.estimate,
+            lambda theta: printed(self.model, theta, clip=False)[name], level, bounds=bounds,
+        )
+
+    def intervals(
+        self, level: float = 0.9, method: Literal["wild", "profile", "covariance"] = "wild"
+    ) -> pd.DataFrame:
+        """Return the parameter table at another level or by another method.
+
+        Columns ``estimate, se, low, high, meaning``. An estimate at its bound has no ``se`` and a
+        one-sided interval; an infinite end is open.
+        """
+        frame = pd.DataFrame({"estimate": self.values}, dtype=float)
+        low, high, se = (np.full(len(frame), np.nan) for _ in range(3))
+        if method == "wild":
+            if isinstance(self._draws, Draws):
+                low, high, se = self._wild_table(level)
+        elif method == "covariance":
+            se = np.sqrt(np.diag(self.covariance().to_numpy()))
+            t = student_t(max(self.degrees, 1), level)
+            low, high = frame["estimate"] - t * se, frame["estimate"] + t * se
+        elif method == "profile":
+            found = [
+                self.profile(n, level) if self._moves(n) else None for n in frame.index
+            ]
+            low = np.array([np.nan if p is None else p.low for p in found])
+            high = np.array([np.nan if p is None else p.high for p in found])
+        else:
+            raise ValueError(f"method: {method!r} is not one of 'wild', 'profile', 'covariance'.")
+        frame["se"], frame["low"], frame["high"] = se, low, high
+        fixed = [not self._moves(n) for n in frame.index]
+        frame.loc[fixed, ["se", "low", "high"]] = np.nan
+        frame["meaning"] = [self._meaning(n) for n in frame.index]
+        frame.columns.name = f"{100 * level:g} % {_METHODS[method]}"
+        return frame
+
+    @property
+    def parameters(self) -> pd.DataFrame:
+        """``estimate, se, low, high, meaning`` of each parameter; the header names level and method."""
+        return self._table
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        return self.intervals(float(self.settings["level"]))
+
+    @cached_property
+    def derived(self) -> pd.DataFrame:
+        """Quantities that follow from the parameters (half-collapse): estimate, low, high, meaning."""
+        rows: dict[str, dict[str, Any]] = {}
+        at = self.model.derived(self.estimate.theta)
+        drawn: dict[str, tuple[Array, str]] = {}
+        if isinstance(self._draws, Draws):
+            drawn = self.model.derived(self._draws.theta)
+        for name, (value, meaning) in at.items():
+            low = high = float("nan")
+            if name in drawn:
+                ends = quantile_pair(drawn[name][0][None], float(self.settings["level"]))
+                low, high = float(ends[0][0]), float(ends[1][0])
+            rows[name] = {"estimate": float(value[0]), "low": low, "high": high, "meaning": meaning}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    @property
+    def degrees(self) -> int:
+        """Rows minus free parameters."""
+        return self.problem.n - int(self.estimate.free.sum())
+
+    def _moves(self, name: str) -> bool:
+        if name not in self.model.coordinates:
+            return True  # tied: moves with the others
+        return bool(self.estimate.free[self.model.coordinates.index(name)])
+
+    def _meaning(self, name: str) -> str:
+        param = self.model.param(name)
+        unit = param.unit.replace("{metric}", self.metric.name)
+        words = param.meaning
+        if param.role == "limit" and self.model.link.kind == "logit" and self.law.output == "eta":
+            score = self._as_score(self.values[name])
+            words += f"; as a score {score:.3g}"
+            unit = "logit"
+        elif unit and self.model.link.kind == "logit" and self.law.output == "eta":
+            unit = "logit"
+        if name in self.constraints.prior or name.split("[", 1)[0] in self.constraints.prior:
+            mean, sd = self.constraints.prior.get(
+                name, self.constraints.prior.get(name.split("[", 1)[0], (0.0, 0.0))
+            )
+            words += f"; prior {mean:g} ± {sd:g}"
+        if not self._moves(name):
+            words += "; fixed"
+        return f"{words} [{unit}]" if unit else words
+
+    def _as_score(self, eta: float) -> float:
+        link = self.model.link
+        return link.floor + (link.top - link.floor) / (1.0 + float(np.exp(-np.clip(eta, -500, 500))))
+
+    def _wild_table(self, level: float) -> tuple[Array, Array, Array]:
+        draws = self.draws
+        values = printed(self.model, draws.theta)
+        low, high = quantile_pair(np.stack(list(values.values())), level)
+        df = np.inf if draws.pooling is None else draws.pooling.df
+        with np.errstate(invalid="ignore"):
+            se = (high - low) / (2.0 * student_t(df, level))
+        for i, name in enumerate(values):
+            param = self.model.param(name)
+            bounded = not (
+                self.model.link.kind == "logit" and param.role == "limit"
+                and self.law.output == "eta"
+            )
+            touches = bounded and (
+                low[i] <= param.lower * (1 + 1e-9) + 1e-12 or high[i] >= param.upper * (1 - 1e-9)
+            )
+            if touches or not np.isfinite(se[i]):
+                se[i] = np.nan
+        return low, high, se
+
+    # --- predictions ------------------------------------------------------------------------------
+    def predict(
+        self,
+        data: pd.DataFrame | Mapping[str, Any] | None = None,
+        interval: Interval | None = "mean",
+        level: float = 0.9,
+        *,
+        population: bool = False,
+        rng: Any = None,
+        **axes: Any,
+    ) -> pd.DataFrame:
+        """Predict the metric at new points.
+
+        Parameters
+        ----------
+        data : DataFrame or mapping, optional
+            Columns named like the law's axes and factors; keyword arguments do the same.
+        interval : {"mean", "run", "score"} or None
+            The curve on this test set; one new training run; one new evaluation of such a run. None:
+            estimates alone, which is fast for millions of points.
+        level : float
+            Of the interval.
+        population : bool
+            Add the variance that the shared test set itself puts on the level of all rows.
+        rng : int, Generator or RandomState, optional
+            For the noise of ``run`` and ``score``; default the fit's own seed.
+        **axes
+            Scalars or arrays that broadcast together.
+
+        Returns
+        -------
+        DataFrame
+            The points, then ``estimate, low, high``, ``distance`` (largest overshoot beyond the data,
+            in log-ranges of its axis), ``support`` ({inside, corner, outside}) and, for proportions,
+            ``equivalent_n`` (the test set whose binomial error is as large).
+
+        Raises
+        ------
+        ValueError
+            For a missing axis, a level the log never had, or a value that is not positive.
+        """
+        points = self._points(data, axes)
+        codes, raw = self._coordinates(points)
+        model = self.model.at(raw, codes)
+        out = points.copy()
+        out["estimate"] = model.mean(self.estimate.theta[None])[0]
+        if interval is None:
+            return out
+        if interval not in ("mean", "run", "score"):
+            raise ValueError(f"interval: {interval!r} is not one of 'mean', 'run', 'score', None.")
+        out["low"], out["high"], se = self._ends(
+            raw, codes, out, interval, level, population, self.seed if rng is None else rng
+        )
+        from scaling_laws.checks import support_of
+
+        out["distance"], out["support"] = support_of(self.problem, self.estimate, model, raw)
+        if self.metric.noise == "proportion":
+            p = np.clip(out["estimate"].to_numpy(), 0.0, 1.0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                out["equivalent_n"] = p * (1.0 - p) / se**2
+        return out
+
+    def _ends(
+        self, raw: Mapping[str, Array], codes: NDArray[np.intp], points: pd.DataFrame,
+        interval: str, level: float, population: bool, rng: Any,
+    ) -> tuple[Array, Array, Array]:
+        from scaling_laws.uncertainty import as_generator
+
+        if isinstance(self._draws, NoInterval):
+            nothing = np.full(len(points), np.nan)
+            return nothing, nothing, nothing
+        rows = len(points)
+
+        def at(part: slice) -> Model:
+            return self.model.at({k: v[part] for k, v in raw.items()}, codes[part])
+
+        found = band(
+            self.problem, self.estimate, self._draws, at, rows, interval, level,
+            as_generator(rng), kept=raw.get("kept"), common=population,
+            items=self._typical(points, self.metric.n, self.problem.items),
+            se=self._typical(points, self.metric.se, self.problem.se),
+        )
+        return found.low, found.high, found.se
+
+    def _typical(self, points: pd.DataFrame, column: str, logged: Array) -> Array | None:
+        """Given values of a column, else the median of the log, else None."""
+        if column in points.columns:
+            return points[column].to_numpy(dtype=float)
+        if np.isfinite(logged).any():
+            return np.full(len(points), float(np.nanmedian(logged)))
+        return None
+
+    def _points(
+        self, data: pd.DataFrame | Mapping[str, Any] | None, axes: Mapping[str, Any]
+    ) -> pd.DataFrame:
+        if isinstance(data, pd.DataFrame):
+            return data.assign(**axes)
+        given = {**(data or {}), **axes}
+        if not given:
+            columns = [a.name for a in self.law.axis_list()] + list(self.law.by)
+            return self.problem.frame[columns].sort_index()
+        arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v)) for v in given.values()))
+        return pd.DataFrame(dict(zip(given, (a.ravel() for a in arrays), strict=True)))
+
+    def _coordinates(self, points: pd.DataFrame) -> tuple[NDArray[np.intp], dict[str, Array]]:
+        needed = [a.name for a in self.law.axis_list()]
+        for column in (*needed, *self.law.by):
+            if column not in points.columns:
+                raise ValueError(
+                    f"predict needs {column}=; the law is a function of "
+                    f"{', '.join([*needed, *self.law.by])}."
+                )
+        codes, _ = level_codes(points, self.law.by, self.model.levels)
+        raw: dict[str, Array] = {}
+        for name in needed:
+            raw[name] = points[name].to_numpy(dtype=float)
+            bad = ~np.isfinite(raw[name])
+            if self.law.output == "eta":
+                bad |= raw[name] <= 0
+            if name == "kept":
+                bad |= raw[name] > 1
+            if bad.any():
+                legal = "in (0, 1]" if name == "kept" else "positive and finite"
+                value = raw[name][np.flatnonzero(bad)[0]]
+                raise ValueError(f"predict: {name} = {value:g} must be {legal}.")
+        return codes, raw
+
+    # --- what to make of it -------------------------------------------------------------------------
+    @cached_property
+    def notes(self) -> tuple[Note, ...]:
+        """What a careful reader would be told about this fit."""
+        own = data_notes(self.problem, self.estimate, self.constraints, self.settings)
+        drawn = draw_notes(self.problem, self.estimate, self._draws)
+        return (*self.problem.notes, *own, *drawn)
+
+    @property
+    def leverage(self) -> pd.Series[float]:
+        """Leverage of each row, 0 to 1."""
+        return pd.Series(
+            row_leverage(self.problem, self.estimate), index=self.problem.frame.index
+        ).sort_index()
+
+    def sensitivity(self, question: Callable[[Fit], float] | Mapping[str, Any]) -> pd.DataFrame:
+        """Return how the answer moves with every choice that could have been made otherwise.
+
+        Parameters
+        ----------
+        question : callable or mapping
+            ``question(fit) -> float``, or a point to predict at.
+        """
+        from scaling_laws.sensitivity import sensitivity_table
+
+        return sensitivity_table(self, question)
+
+    def influence(self, question: Callable[[Fit], float] | Mapping[str, Any]) -> pd.DataFrame:
+        """Return the answer without each unit (chain or configuration), largest change first."""
+        from scaling_laws.sensitivity import influence_table
+
+        return influence_table(self, question)
+
+    def card(self) -> pd.Series[str]:
+        """Return the reproducibility card: what was fitted, to what, how."""
+        from scaling_laws.card import card_of
+
+        return card_of(self)
+
+    # --- in and out -------------------------------------------------------------------------------
+    def save(self, path: str | Path) -> Path:
+        """Write the fit as JSON; `scaling_laws.load` reads it back bit-identically."""
+        from scaling_laws.saved import save_fit
+
+        return save_fit(self, path)
+
+    def to_lmfit(self) -> lmfit.Parameters:
+        """Return the parameters as `lmfit.Parameters`: values, bounds, held ones, ``stderr``."""
+        from scaling_laws.bridge import to_lmfit
+
+        return to_lmfit(self)
+
+    def to_markdown(self) -> str:
+        """Return the summary as Markdown."""
+        from scaling_laws.show import fit_markdown
+
+        return fit_markdown(self)
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw data, curve and intervals along the main axis; returns the Axes."""
+        from scaling_laws.plot import plot_fit
+
+        return plot_fit(self, ax, **options)
+
+    def __repr__(self) -> str:
+        from scaling_laws.show import fit_text
+
+        return fit_text(self)
+
+    def _repr_html_(self) -> str:
+        from scaling_laws.show import fit_html
+
+        return fit_html(self)
+
+
+_METHODS = {
+    "wild": "half-wild bootstrap",
+    "profile": "profile likelihood",
+    "covariance": "covariance (first order)",
+}

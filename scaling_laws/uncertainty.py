@@ -1,0 +1,277 @@
+"""From draws to intervals: resampling kinds, clipping, parameter tables, prediction bands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling_laws.chains import position_of
+from scaling_laws.estimate import Estimate
+from scaling_laws.halfwild import Draws, NoInterval, half_wild
+from scaling_laws.kernel import minimise
+from scaling_laws.model import Model
+from scaling_laws.problem import Problem
+
+__all__ = [
+    "Band", "as_generator", "band", "covariance", "printed", "quantile_pair", "resample", "student_t",
+]
+
+Array = NDArray[np.float64]
+Kind = Literal["wild", "cluster", "case"]
+Rng = np.random.Generator | np.random.RandomState
+
+# Predictions are evaluated in chunks of about this many (draw, row) pairs: 12 MB an array.
+_CHUNK = 1_500_000
+
+
+def as_generator(rng: Any) -> np.random.Generator:
+    """Return a Generator of a seed, Generator or RandomState."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, np.random.RandomState):
+        return np.random.default_rng(rng.randint(0, 2**31, 4))
+    return np.random.default_rng(rng)
+
+
+def resample(
+    problem: Problem, fit: Estimate, n: int, kind: Kind, rng: Any, unit: str | None = None
+) -> Draws:
+    """Draw `n` refits.
+
+    Parameters
+    ----------
+    kind : {"wild", "cluster", "case"}
+        ``wild``: the half-wild bootstrap (the default everywhere); ``cluster``: whole units with
+        replacement; ``case``: rows with replacement, ``rng.choice(n, n)`` a draw, as in Besiroglu et
+        al. 2024 (pass a RandomState to repeat their numbers).
+    """
+    if kind == "wild":
+        return half_wild(problem, fit, n, as_generator(rng), unit)
+    if kind not in ("case", "cluster"):
+        raise ValueError(f"kind: {kind!r} is not one of 'wild', 'cluster', 'case'.")
+    source: Rng = rng if isinstance(rng, np.random.RandomState) else as_generator(rng)
+    codes = np.arange(problem.n) if kind == "case" else problem.unit
+    units = int(codes.max()) + 1
+    if kind == "cluster" and units < 6:
+        raise NoInterval(
+            f"{units} {problem.unit_kind}s are too few to resample; six are the least. Use "
+            'kind="wild", or add runs.'
+        )
+    counts = np.stack(
+        [np.bincount(source.choice(units, units), minlength=units) for _ in range(n)]
+    ).astype(float)
+    weights = counts[:, codes]
+    if problem.weights is not None:
+        weights = weights * problem.weights
+    model = problem.model
+    found = minimise(
+        fit.curve(problem), fit.target(problem), np.repeat(fit.theta[None], n, 0), scale=fit.scale,
+        weights=weights, free=fit.free, lower=model.lower, upper=model.upper,
+        objective=fit.objective_of, steps=60, tolerance=1e-6,
+    )
+    return Draws(found.theta, np.full(n, fit.run_variance), kind, None, float(found.steps.mean()))
+
+
+def printed(model: Model, theta: Array, clip: bool = True) -> dict[str, Array]:
+    """Printed parameters of draws, each clipped to its legal range."""
+    # Where an exponent runs to 0 or below, limit and amplitude have no finite value: they are open.
+    out = model.natural(theta)
+    if not clip:
+        return out
+    for name, values in out.items():
+        param = model.param(name)
+        if param.role == "limit" and model.link.kind == "logit" and model.law.output == "eta":
+            continue
+        out[name] = np.clip(values, param.lower, param.upper)
+    return out
+
+
+def quantile_pair(values: Array, level: float) -> tuple[Array, Array]:
+    """Equal-tailed quantiles along the last axis (linear interpolation between order statistics).
+
+    Infinite draws are legal: an end that falls among them is infinite.
+    """
+    n = values.shape[-1]
+    tail = 0.5 * (1.0 - level)
+    ends: list[Array] = []
+    at = np.array([tail, 1.0 - tail]) * (n - 1)
+    below = np.floor(at).astype(int)
+    above = np.minimum(below + 1, n - 1)
+    part = np.partition(values, np.unique(np.concatenate([below, above])), axis=-1)
+    for i in range(2):
+        lo, hi = part[..., below[i]], part[..., above[i]]
+        share = at[i] - below[i]
+        with np.errstate(invalid="ignore"):
+            end = lo + share * (hi - lo)
+        ends.append(np.where(np.isfinite(end), end, lo if i == 0 else hi))
+    return ends[0], ends[1]
+
+
+def student_t(df: float, level: float) -> float:
+    """Two-sided quantile of Student's t (normal for infinite df)."""
+    from scipy.special import ndtri, stdtrit
+
+    tail = 0.5 * (1.0 + level)
+    return float(stdtrit(df, tail)) if np.isfinite(df) else float(ndtri(tail))
+
+
+def covariance(problem: Problem, fit: Estimate) -> tuple[Array, Array]:
+    """Covariance of the kernel's coordinates, and of the printed parameters.
+
+    Squares: ``s^2 (J^T W J)^-1``. Huber: ``s^2`` becomes
+    ``[sum psi^2 / (n - p)] / [mean psi']^2`` (Huber 1981, section 7.6). Held and bounded parameters
+    have variance 0.
+    """
+    model = problem.model
+    mean, jacobian = fit.curve(problem).evaluate(fit.theta[None])
+    moving = fit.free & (fit.theta > model.lower) & (fit.theta < model.upper)
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    z = (fit.target(problem) - mean[0]) * fit.scale
+    delta = fit.delta
+    psi = np.clip(z, -delta, delta)
+    inside = np.abs(z) <= delta
+    nu = float(weights.sum()) - int(fit.free.sum())
+    factor = float((weights * psi**2).sum()) / max(nu, 1.0)
+    factor /= float((weights * inside).sum() / weights.sum()) ** 2
+    if problem.known and fit.run_variance > 0:
+        factor = max(factor, 1.0)
+    j = jacobian[0][moving] * (fit.scale * np.sqrt(weights))
+    norm = np.sqrt((j * j).sum(1))
+    inverse = np.linalg.pinv((j @ j.T) / np.outer(norm, norm), rcond=1e-13, hermitian=True)
+    kernel = np.zeros((model.p, model.p))
+    kernel[np.ix_(moving, moving)] = factor * inverse / np.outer(norm, norm)
+    g = _printed_gradient(model, fit.theta)
+    return kernel, g @ kernel @ g.T
+
+
+def _printed_gradient(model: Model, theta: Array) -> Array:
+    """d printed / d kernel, by central differences."""
+    step = 1e-6 * np.maximum(np.abs(theta), 1e-3)
+    points = np.concatenate([theta + np.diag(step), theta - np.diag(step)])
+    values = np.stack(list(model.natural(points).values()))
+    p = len(theta)
+    return (values[:, :p] - values[:, p:]) / (2.0 * step)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Interval ends of predictions, and the standard error behind them."""
+
+    low: Array
+    high: Array
+    se: Array
+
+
+def band(
+    problem: Problem,
+    fit: Estimate,
+    draws: Draws,
+    at: Callable[[slice], Model],
+    rows: int,
+    interval: str,
+    level: float,
+    rng: np.random.Generator,
+    *,
+    kept: Array | None = None,
+    items: Array | None = None,
+    se: Array | None = None,
+    common: bool = False,
+) -> Band:
+    """Interval of each of `rows` predictions.
+
+    Parameters
+    ----------
+    at : callable
+        ``at(slice)`` returns the model at those rows.
+    interval : {"mean", "run", "score"}
+        The curve; one new training run; one evaluation of it.
+    kept : array, optional
+        Sizes of the predicted students, for the place in a chain.
+    items, se : array, optional
+        Test items, or standard error, of the new evaluation (``score``).
+    common : bool
+        Add the variance of the test set all rows share (a population of items instead of this set).
+    """
+    n_draws = len(draws.theta)
+    chunk = max(1, _CHUNK // n_draws)
+    starts = range(0, rows, chunk)
+    seeds = rng.spawn(len(starts))
+    low, high, spread = np.empty(rows), np.empty(rows), np.empty(rows)
+    top = problem.model.link.top if problem.model.link.kind == "logit" else np.inf
+
+    def one(job: tuple[int, np.random.Generator]) -> None:
+        begin, source = job
+        part = slice(begin, min(begin + chunk, rows))
+        model = at(part)
+        values = model.residual_mean(draws.theta).T  # rows x draws
+        if interval != "mean" or common:
+            values = _new_run(
+                problem, fit, draws, values, part, interval, source, kept, items, se, common
+            )
+        if model.link.kind == "log":
+            values = np.exp(values)
+        if interval != "mean" and np.isfinite(top):
+            values = np.clip(values, 0.0, top)
+        low[part], high[part] = quantile_pair(np.ascontiguousarray(values), level)
+        df = np.inf if draws.pooling is None else draws.pooling.df
+        spread[part] = (high[part] - low[part]) / (2.0 * student_t(df, level))
+
+    jobs = list(zip(starts, seeds, strict=True))
+    if len(jobs) == 1:
+        one(jobs[0])
+    else:
+        # NumPy releases the interpreter lock in its loops; two threads are what a small machine has.
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(one, jobs))
+    return Band(low, high, spread)
+
+
+def _new_run(
+    problem: Problem, fit: Estimate, draws: Draws, mean: Array, part: slice, interval: str,
+    rng: np.random.Generator, kept: Array | None, items: Array | None, se: Array | None,
+    common: bool,
+) -> Array:
+    """Add run noise, and evaluation noise for ``score``, to ``mean [rows, draws]``."""
+    values = mean
+    shape = mean.shape
+    is_log = problem.model.link.kind == "log"
+    if common:
+        v = _new_evaluation(problem, mean, part, items, se, is_log)
+        values = values + np.sqrt(v) * rng.standard_normal((1, shape[1]))
+    if interval == "mean":
+        return values
+    variance = np.broadcast_to(draws.run_variance, shape)
+    if fit.chains is not None and kept is not None:
+        seen = problem.frame["kept"].to_numpy(dtype=float)
+        rho = fit.chains.rho
+        place = position_of(fit.chains, seen, kept[part])
+        variance = variance * (rho * place + 1.0 - rho)[:, None]
+    values = values + np.sqrt(variance) * rng.standard_normal(shape)
+    if interval == "score":
+        counted = problem.metric.noise == "proportion" and items is not None and not is_log
+        if counted and items is not None:
+            n = items[part].astype(int)[:, None]
+            return rng.binomial(n, np.clip(values, 0.0, 1.0)) / n
+        v = _new_evaluation(problem, values, part, items, se, is_log)
+        values = values + np.sqrt(v) * rng.standard_normal(shape)
+    return values
+
+
+def _new_evaluation(
+    problem: Problem, mean: Array, part: slice, items: Array | None, se: Array | None, is_log: bool
+) -> Array | float:
+    if problem.metric.noise == "proportion" and items is not None:
+        p = np.clip(mean, 0.0, 1.0)
+        return p * (1.0 - p) / items[part][:, None]
+    if se is None:
+        raise NoInterval(
+            f"the noise of one evaluation is not known: give {problem.metric.n}=, the number of test "
+            f"items, or {problem.metric.se}=, or log them with the runs."
+        )
+    scale = np.exp(mean) if is_log else 1.0
+    return (se[part][:, None] / scale) ** 2
