@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def _delimiter(lines: Sequence[str], source: str) -> str:
     header = next((line for line in lines if line.strip("\r\n")), None)
     if header is None:
         raise RunLogError(f"{source} is empty; its first line must name the columns.")
-    return max(",;\t", key=header.count)
+    return max(",;\t", key=re.sub('"[^"]*"', "", header).count)
 
 
 def _records(

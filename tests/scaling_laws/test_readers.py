@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scaling_laws.runs import RunLog, RunLogError, read_runs
 
@@ -42,6 +44,11 @@ def test_the_delimiter_is_found(tmp_path: Path, suffix: str, delimiter: str) -> 
     cells = [line.replace(",", delimiter, 2) for line in lines]
     log = read_runs(written(tmp_path, f"runs.{suffix}", "\n".join(cells)))
     assert log.frame.iloc[0].to_dict() == {"kept": 0.5, "loss": 2.0, "remark": "a,b;c\td"}
+
+
+def test_a_quoted_header_does_not_mislead(tmp_path: Path) -> None:
+    log = read_runs(written(tmp_path, "runs.csv", '"a, b, c";loss\n1;2.0\n'))
+    assert list(log.frame) == ["loss", "a, b, c"]
 
 
 def test_one_column_needs_no_delimiter(tmp_path: Path) -> None:
@@ -234,6 +241,30 @@ def test_all_sources_of_the_same_rows_agree(tmp_path: Path) -> None:
     expected = read_runs(rows).frame
     for source in (frame, *(tmp_path / f"a.{kind}" for kind in ("csv", "tsv", "parquet", "jsonl"))):
         pd.testing.assert_frame_equal(read_runs(source).frame, expected)
+
+
+LINES = st.lists(
+    st.one_of(
+        st.text(alphabet='ab,;\t"\r\n0.5-{}[]:é\x00 ', max_size=30).map(str.encode),
+        st.sampled_from([b"loss,kept", b"1.0,0.5", b'{"loss": 1.0}', b'{"loss": 1.0', b"\xff"]),
+    ),
+    max_size=6,
+).map(b"\n".join)
+
+
+@given(content=st.one_of(LINES, st.binary(max_size=60)))
+@settings(max_examples=500, deadline=None)
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_any_bytes_make_a_log_or_the_documented_error(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any.{suffix}"
+    path.write_bytes(content)
+    try:
+        log = read_runs(path)
+    except RunLogError:
+        return
+    assert not set(log.rows) & set(log.rejected["row"])
 
 
 # --- long -----------------------------------------------------------------------------------------

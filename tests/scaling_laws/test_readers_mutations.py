@@ -345,7 +345,7 @@ def send(reader: str, mutator: Mutator, rng: Random, folder: Any) -> Sent:
             if (
                 rng.random() < 0.5 and mutator.apply is not half_surrogate
             ):  # pandas has no such text
-                frame = frame.infer_objects()
+                frame = frame.infer_objects()  # some pandas can't hold those two
             return Sent(frame if kind == "frame" else rows, len(rows), options)
         frame = naive_frame(spoil(csv_bytes(rows)))
         return Sent(frame if kind == "frame" else records_of(frame), len(frame), options)

@@ -486,4 +486,5 @@ def test_importing_runs_loads_nothing_heavy() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     ).stdout.split()
-    assert set(loaded) <= {"scaling_laws", "pydantic", "annotated_types", "difflib", "html"}
+    assert "scaling_laws" in loaded
+    assert not {"filelock", "lmfit", "matplotlib", "pyarrow", "scipy", "torch"} & set(loaded)
