@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .metrics import Metric
+from .readers.table import row_codes
 
 __all__ = ["configurations", "evaluation_variance", "noise_shares"]
 
@@ -41,11 +42,7 @@ def configurations(
         results = {name for metric in metrics for name in (metric.name, metric.se, metric.n)}
         moved: set[str] = {*_OUTCOMES, *results} | ({"tokens"} if "examples" in frame else set())
         by = [str(name) for name in frame.columns if name not in moved]
-    codes = np.zeros(len(frame), dtype=np.int64)
-    for name in by:
-        own, distinct = pd.factorize(frame[name], use_na_sentinel=False)
-        codes, _ = pd.factorize(codes * max(len(distinct), 1) + own)
-    return codes.astype(np.int64)
+    return row_codes((frame[name] for name in by), len(frame))
 
 
 def evaluation_variance(frame: pd.DataFrame, metric: Metric) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from .check import duplicates
 from .rules import is_missing, parse_texts
 from .schema import Schema
-from .table import Cells, Rejection, RunLogError, Table, show
+from .table import Cells, Rejection, RunLogError, Table, row_codes, show
 
 __all__ = ["gather", "spread"]
 
@@ -90,7 +89,7 @@ def gather(table: Table, schema: Schema) -> Table:
     """
     scores = [c for m in schema.metrics.values() for c in (m.name, m.se, m.n) if c in table.columns]
     keys = [name for name in table.columns if name not in scores]
-    runs = _codes(table.columns, keys, len(table.rows))
+    runs = row_codes((table.columns[name] for name in keys), len(table.rows))
     refused = {**_second_scores(table, runs, schema), **duplicates(table, runs)}
     if refused:
         keep = np.ones(len(table.rows), dtype=np.bool_)
@@ -101,15 +100,6 @@ def gather(table: Table, schema: Schema) -> Table:
     joined = pd.DataFrame({name: table.columns[name] for name in scores}).groupby(runs).first()
     columns |= {name: joined[name].to_numpy(dtype=np.float64) for name in scores}
     return replace(table, columns=columns, rows=table.rows[head], counts=counts)
-
-
-def _codes(columns: Mapping[str, Cells], keys: Sequence[str], count: int) -> NDArray[np.int64]:
-    """Return a number for each distinct row of the key columns, in order of appearance."""
-    codes = np.zeros(count, dtype=np.int64)
-    for name in keys:
-        own, distinct = pd.factorize(columns[name], use_na_sentinel=False)
-        codes, _ = pd.factorize(codes * max(len(distinct), 1) + own)
-    return codes
 
 
 def _second_scores(table: Table, runs: NDArray[np.int64], schema: Schema) -> dict[int, Rejection]:

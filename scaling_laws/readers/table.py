@@ -7,9 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["Cells", "Note", "Rejection", "RunLogError", "Table", "cells_of", "encodable", "show"]
+__all__ = [
+    "Cells",
+    "Note",
+    "Rejection",
+    "RunLogError",
+    "Table",
+    "cells_of",
+    "encodable",
+    "row_codes",
+    "show",
+]
 
 Cells = NDArray[Any]
 """One column: a numeric or boolean array, or an object array of Python scalars."""
@@ -93,6 +104,15 @@ class Table:
 def cells_of(values: Iterable[object], count: int) -> Cells:
     """Return an object array, one element a value (lists stay single cells)."""
     return np.fromiter(values, dtype=object, count=count)
+
+
+def row_codes(columns: Iterable[Cells | pd.Series[Any]], count: int) -> NDArray[np.int64]:
+    """Return a number for each row, equal where rows agree in all columns, by first appearance."""
+    codes = np.zeros(count, dtype=np.int64)
+    for column in columns:
+        own, distinct = pd.factorize(column, use_na_sentinel=False)
+        codes, _ = pd.factorize(codes * max(len(distinct), 1) + own)
+    return codes.astype(np.int64)
 
 
 def encodable(text: str) -> bool:

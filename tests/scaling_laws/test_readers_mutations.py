@@ -342,10 +342,9 @@ def send(reader: str, mutator: Mutator, rng: Random, folder: Any) -> Sent:
             frame = pd.DataFrame(
                 {n: pd.Series([r.get(n) for r in rows], dtype=object) for n in names}
             )
-            if (
-                rng.random() < 0.5 and mutator.apply is not half_surrogate
-            ):  # pandas has no such text
-                frame = frame.infer_objects()  # some pandas can't hold those two
+            # Some versions of pandas can't hold what those two write.
+            if rng.random() < 0.5 and mutator.apply not in (half_surrogate, huge_integer):
+                frame = frame.infer_objects()
             return Sent(frame if kind == "frame" else rows, len(rows), options)
         frame = naive_frame(spoil(csv_bytes(rows)))
         return Sent(frame if kind == "frame" else records_of(frame), len(frame), options)
