@@ -26,12 +26,15 @@ from scaling_laws.runs import Note
 from scaling_laws.search import Certificate, certify
 from scaling_laws.uncertainty import (
     Kind,
+    NewRuns,
+    as_generator,
     band,
     covariance,
     printed,
     quantile_pair,
     resample,
     student_t,
+    values_at,
 )
 
 if TYPE_CHECKING:
@@ -379,8 +382,6 @@ class Fit:
         self, raw: Mapping[str, Array], codes: NDArray[np.intp], points: pd.DataFrame,
         interval: str, level: float, population: bool, rng: Any,
     ) -> tuple[Array, Array, Array]:
-        from scaling_laws.uncertainty import as_generator
-
         if isinstance(self._draws, NoInterval):
             nothing = np.full(len(points), np.nan)
             return nothing, nothing, nothing
@@ -391,11 +392,40 @@ class Fit:
 
         found = band(
             self.problem, self.estimate, self._draws, at, rows, interval, level,
-            as_generator(rng), kept=raw.get("kept"), common=population,
-            items=self._typical(points, self.metric.n, self.problem.items),
-            se=self._typical(points, self.metric.se, self.problem.se),
+            as_generator(rng), self._new_runs(points, raw, population),
         )
         return found.low, found.high, found.se
+
+    def _new_runs(
+        self, points: pd.DataFrame, raw: Mapping[str, Array], population: bool = False
+    ) -> NewRuns:
+        return NewRuns(
+            raw.get("kept"),
+            self._typical(points, self.metric.n, self.problem.items),
+            self._typical(points, self.metric.se, self.problem.se),
+            population,
+        )
+
+    def draws_at(
+        self, points: pd.DataFrame, interval: Interval = "mean", rng: Any = 0
+    ) -> Array:
+        """Return the draws behind `predict`: the metric, ``[rows, draws]``.
+
+        Raises
+        ------
+        NoInterval
+            If the log cannot support an interval.
+        """
+        codes, raw = self._coordinates(points)
+        return values_at(
+            self.problem, self.estimate, self.draws, self.model.at(raw, codes), interval,
+            as_generator(rng), self._new_runs(points, raw),
+        )
+
+    @property
+    def training_index(self) -> pd.Index[Any]:
+        """Index, in the log, of the rows used."""
+        return self.problem.frame.index
 
     def _typical(self, points: pd.DataFrame, column: str, logged: Array) -> Array | None:
         """Given values of a column, else the median of the log, else None."""

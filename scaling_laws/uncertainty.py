@@ -18,7 +18,8 @@ from scaling_laws.model import Model
 from scaling_laws.problem import Problem
 
 __all__ = [
-    "Band", "as_generator", "band", "covariance", "printed", "quantile_pair", "resample", "student_t",
+    "Band", "NewRuns", "as_generator", "band", "covariance", "printed", "quantile_pair", "resample",
+    "student_t", "values_at",
 ]
 
 Array = NDArray[np.float64]
@@ -167,6 +168,31 @@ class Band:
     se: Array
 
 
+@dataclass(frozen=True)
+class NewRuns:
+    """What is known of predicted runs.
+
+    Attributes
+    ----------
+    kept : array or None
+        Their sizes, for the place in a chain.
+    items, se : array or None
+        Test items, or standard error, of the new evaluation.
+    common : bool
+        Add the variance of the test set that all rows share (a population of items, not this set).
+    """
+
+    kept: Array | None = None
+    items: Array | None = None
+    se: Array | None = None
+    common: bool = False
+
+    def part(self, rows: slice) -> NewRuns:
+        """Some of the rows."""
+        cut = [None if a is None else a[rows] for a in (self.kept, self.items, self.se)]
+        return NewRuns(*cut, self.common)
+
+
 def band(
     problem: Problem,
     fit: Estimate,
@@ -176,11 +202,7 @@ def band(
     interval: str,
     level: float,
     rng: np.random.Generator,
-    *,
-    kept: Array | None = None,
-    items: Array | None = None,
-    se: Array | None = None,
-    common: bool = False,
+    new: NewRuns,
 ) -> Band:
     """Interval of each of `rows` predictions.
 
@@ -190,34 +212,20 @@ def band(
         ``at(slice)`` returns the model at those rows.
     interval : {"mean", "run", "score"}
         The curve; one new training run; one evaluation of it.
-    kept : array, optional
-        Sizes of the predicted students, for the place in a chain.
-    items, se : array, optional
-        Test items, or standard error, of the new evaluation (``score``).
-    common : bool
-        Add the variance of the test set all rows share (a population of items instead of this set).
+    new : NewRuns
+        What is known of the predicted runs.
     """
     n_draws = len(draws.theta)
     chunk = max(1, _CHUNK // n_draws)
     starts = range(0, rows, chunk)
     seeds = rng.spawn(len(starts))
     low, high, spread = np.empty(rows), np.empty(rows), np.empty(rows)
-    top = problem.model.link.top if problem.model.link.kind == "logit" else np.inf
 
     def one(job: tuple[int, np.random.Generator]) -> None:
         begin, source = job
         part = slice(begin, min(begin + chunk, rows))
-        model = at(part)
-        values = model.residual_mean(draws.theta).T  # rows x draws
-        if interval != "mean" or common:
-            values = _new_run(
-                problem, fit, draws, values, part, interval, source, kept, items, se, common
-            )
-        if model.link.kind == "log":
-            values = np.exp(values)
-        if interval != "mean" and np.isfinite(top):
-            values = np.clip(values, 0.0, top)
-        low[part], high[part] = quantile_pair(np.ascontiguousarray(values), level)
+        values = values_at(problem, fit, draws, at(part), interval, source, new.part(part))
+        low[part], high[part] = quantile_pair(values, level)
         df = np.inf if draws.pooling is None else draws.pooling.df
         spread[part] = (high[part] - low[part]) / (2.0 * student_t(df, level))
 
@@ -231,47 +239,56 @@ def band(
     return Band(low, high, spread)
 
 
+def values_at(
+    problem: Problem, fit: Estimate, draws: Draws, model: Model, interval: str,
+    rng: np.random.Generator, new: NewRuns,
+) -> Array:
+    """Return draws of the metric ``[rows, draws]`` at the model's rows."""
+    values = model.residual_mean(draws.theta).T
+    if interval != "mean" or new.common:
+        values = _new_run(problem, fit, draws, values, interval, rng, new)
+    if model.link.kind == "log":
+        values = np.exp(values)
+    elif interval != "mean" and model.link.kind == "logit":
+        values = np.clip(values, 0.0, model.link.top)
+    return np.ascontiguousarray(values)
+
+
 def _new_run(
-    problem: Problem, fit: Estimate, draws: Draws, mean: Array, part: slice, interval: str,
-    rng: np.random.Generator, kept: Array | None, items: Array | None, se: Array | None,
-    common: bool,
+    problem: Problem, fit: Estimate, draws: Draws, mean: Array, interval: str,
+    rng: np.random.Generator, new: NewRuns,
 ) -> Array:
     """Add run noise, and evaluation noise for ``score``, to ``mean [rows, draws]``."""
-    values = mean
-    shape = mean.shape
+    values, shape = mean, mean.shape
     is_log = problem.model.link.kind == "log"
-    if common:
-        v = _new_evaluation(problem, mean, part, items, se, is_log)
-        values = values + np.sqrt(v) * rng.standard_normal((1, shape[1]))
+    if new.common:
+        variance = _new_evaluation(problem, mean, new, is_log)
+        values = values + np.sqrt(variance) * rng.standard_normal((1, shape[1]))
     if interval == "mean":
         return values
     variance = np.broadcast_to(draws.run_variance, shape)
-    if fit.chains is not None and kept is not None:
+    if fit.chains is not None and new.kept is not None:
         seen = problem.frame["kept"].to_numpy(dtype=float)
         rho = fit.chains.rho
-        place = position_of(fit.chains, seen, kept[part])
+        place = position_of(fit.chains, seen, new.kept)
         variance = variance * (rho * place + 1.0 - rho)[:, None]
     values = values + np.sqrt(variance) * rng.standard_normal(shape)
     if interval == "score":
-        counted = problem.metric.noise == "proportion" and items is not None and not is_log
-        if counted and items is not None:
-            n = items[part].astype(int)[:, None]
+        if problem.metric.noise == "proportion" and new.items is not None and not is_log:
+            n = new.items.astype(int)[:, None]
             return rng.binomial(n, np.clip(values, 0.0, 1.0)) / n
-        v = _new_evaluation(problem, values, part, items, se, is_log)
-        values = values + np.sqrt(v) * rng.standard_normal(shape)
+        variance = _new_evaluation(problem, values, new, is_log)
+        values = values + np.sqrt(variance) * rng.standard_normal(shape)
     return values
 
 
-def _new_evaluation(
-    problem: Problem, mean: Array, part: slice, items: Array | None, se: Array | None, is_log: bool
-) -> Array | float:
-    if problem.metric.noise == "proportion" and items is not None:
+def _new_evaluation(problem: Problem, mean: Array, new: NewRuns, is_log: bool) -> Array:
+    if problem.metric.noise == "proportion" and new.items is not None:
         p = np.clip(mean, 0.0, 1.0)
-        return p * (1.0 - p) / items[part][:, None]
-    if se is None:
+        return p * (1.0 - p) / new.items[:, None]
+    if new.se is None:
         raise NoInterval(
             f"the noise of one evaluation is not known: give {problem.metric.n}=, the number of test "
             f"items, or {problem.metric.se}=, or log them with the runs."
         )
-    scale = np.exp(mean) if is_log else 1.0
-    return (se[part][:, None] / scale) ** 2
+    return (new.se[:, None] / (np.exp(mean) if is_log else 1.0)) ** 2

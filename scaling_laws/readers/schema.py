@@ -38,11 +38,12 @@ def score_fields(metric: Metric) -> dict[str, tuple[Any, FieldInfo]]:
     """Return the triple of a metric as pydantic fields: score, standard error, test items."""
     low = min(0.0, metric.floor or 0.0)
     option = "score_unit" if metric.top == 1 else ""
-    top = {} if metric.top is None else {"le": metric.top}
+    bounds = {} if metric.link == "identity" else {"ge": low}
+    bounds |= {} if metric.top is None else {"le": metric.top}
     width = {} if metric.top is None else {"le": metric.top - low}
     meaning = metric.meaning or metric.name
     return {
-        metric.name: (float | None, _number(meaning, option, ge=low, **top)),
+        metric.name: (float | None, _number(meaning, option, **bounds)),
         metric.se: (
             float | None,
             _number(f"standard error of {metric.name}", option, ge=0, **width),

@@ -1,0 +1,197 @@
+"""Is there a law at all? law, flat, inverse, non-monotone, too noisy, or too few levels.
+
+Works on means per level, on the residual scale, after removing what other axes and factors explain.
+The trend test permutes levels, so its error rate does not rest on normal noise; its statistic is the
+best correlation with a family of monotone curves ``(x^c - 1) / c`` (power laws above a floor have
+``c < 0``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling_laws.problem import Problem
+
+__all__ = ["Verdict", "judge", "judge_problem"]
+
+Array = NDArray[np.float64]
+
+_FEWEST = 4
+_SHAPES = np.array([-1.5, -1.0, -0.6, -0.3, -0.1, 0.1, 0.4, 0.8])
+# One-sided levels of both trend tests and of the turning test: together 4.5 %, so that a constant
+# is called flat in at least 95 % of logs.
+_TAIL = 0.0175
+_TURN = 0.01
+# Where a trend was found too, a turn needs less evidence: a U must not pass for a law.
+_TURN_AGAINST_TREND = 0.05
+_PERMUTATIONS = 2000
+# A change worth naming over the whole range: 15 % of the score's range, or of a loss.
+_MEANINGFUL = 0.15
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the data say about one axis.
+
+    Attributes
+    ----------
+    kind : {"law", "flat", "inverse", "non-monotone", "too noisy", "too few"}
+    axis : str
+    levels : int
+    change, low, high : float
+        Change of the metric over the whole range of the axis by a straight line in ``log x``, with a
+        90 % interval, on the residual scale.
+    p_better, p_worse : float
+        Permutation p-values of an improving and a worsening trend.
+    sentence : str
+    """
+
+    kind: str
+    axis: str
+    levels: int
+    change: float
+    low: float
+    high: float
+    p_better: float
+    p_worse: float
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.sentence}"
+
+
+def judge_problem(problem: Problem, axis: str, rng: np.random.Generator) -> Verdict:
+    """Judge one axis of a problem's rows."""
+    frame = problem.frame
+    x = frame[axis].to_numpy(dtype=float)
+    others = [a.name for a in problem.model.law.axis_list() if a.name != axis]
+    others += list(problem.model.law.by)
+    y = problem.y.copy()
+    if others:
+        keys = frame[others].astype(str).agg("|".join, axis=1).to_numpy()
+        _, codes = np.unique(keys, return_inverse=True)
+        y = _remove_groups(y, x, codes)
+    levels, inverse = np.unique(x, return_inverse=True)
+    count = np.bincount(inverse)
+    means = np.bincount(inverse, weights=y) / count
+    better = 1.0 if problem.metric.direction == "higher" else -1.0
+    # Size is an axis on which more is better too; both axes improve to the right.
+    link = problem.model.link
+    scale = (link.top - link.floor) if link.kind == "logit" else 1.0
+    return judge(levels, better * means, rng, axis=axis, scale=scale, name=problem.metric.name)
+
+
+def _remove_groups(y: Array, x: Array, codes: NDArray[np.intp]) -> Array:
+    """Subtract additive group effects, fitted together with level effects (unbalanced designs)."""
+    _, level = np.unique(x, return_inverse=True)
+    n = len(y)
+    groups, levels = codes.max() + 1, level.max() + 1
+    design = np.zeros((n, groups + levels - 1))
+    design[np.arange(n), codes] = 1.0
+    later = level > 0
+    design[np.flatnonzero(later), groups + level[later] - 1] = 1.0
+    solution, *_ = np.linalg.lstsq(design, y, rcond=None)
+    return y - design[:, :groups] @ solution[:groups] + float(y.mean())
+
+
+def judge(
+    x: Array, y: Array, rng: np.random.Generator, *, axis: str = "x", scale: float = 1.0,
+    name: str = "the score",
+) -> Verdict:
+    """Judge levels ``x`` (ascending) with means ``y``, larger = better.
+
+    Parameters
+    ----------
+    x, y : array [levels]
+    rng : Generator
+        For the permutations.
+    axis, name : str
+        Words of the sentence.
+    scale : float
+        Range of the score (1 for log losses): 15 % of it is a change worth naming.
+    """
+    n = len(x)
+    if n < _FEWEST:
+        return Verdict("too few", axis, n, np.nan, np.nan, np.nan, np.nan, np.nan,
+                       f"{axis} has {n} levels; {_FEWEST} are the least that can show a trend.")
+    u = np.log(x) if (x > 0).all() else x
+    u = (u - u[0]) / (u[-1] - u[0])
+    change, low, high = _line(u, y)
+    if np.ptp(y) <= 1e-12 * max(1.0, float(np.abs(y).max())):
+        return Verdict("flat", axis, n, 0.0, 0.0, 0.0, 1.0, 1.0,
+                       f"{name} does not change with {axis}: predict its mean.")
+    curves = _curves(u)
+    p_better, p_worse = _permute(curves, y, rng)
+    words = f"{change:+.3g} over the range of {axis} (90 % interval {low:+.3g} to {high:+.3g})"
+    trend = min(p_better, p_worse) <= _TAIL
+    if _turns(u, y, curves) < (_TURN_AGAINST_TREND if trend else _TURN):
+        kind, sentence = "non-monotone", (
+            f"{name} turns inside the range of {axis}; a monotone law would mislead. {words}.")
+    elif p_better <= _TAIL:
+        kind, sentence = "law", f"{name} improves with {axis}: {words}."
+    elif p_worse <= _TAIL:
+        kind, sentence = "inverse", f"{name} gets worse with {axis}: {words}."
+    elif max(abs(low), abs(high)) <= _MEANINGFUL * scale:
+        kind, sentence = "flat", f"{name} does not change with {axis}: {words}. Predict its mean."
+    else:
+        kind, sentence = "too noisy", (
+            f"no trend of {name} with {axis} stands out of the noise: {words}. Add levels or seeds.")
+    return Verdict(kind, axis, n, change, low, high, p_better, p_worse, sentence)
+
+
+def _line(u: Array, y: Array) -> tuple[float, float, float]:
+    """Change along a straight line, with a 90 % t interval."""
+    from scipy.special import stdtrit
+
+    centred = u - u.mean()
+    slope = float(centred @ y / (centred @ centred))
+    rest = y - y.mean() - slope * centred
+    se = float(np.sqrt((rest @ rest) / (len(u) - 2) / (centred @ centred)))
+    half = float(stdtrit(len(u) - 2, 0.95)) * se
+    return slope, slope - half, slope + half
+
+
+def _curves(u: Array) -> Array:
+    """Increasing curves over the levels, centred, of unit length ``[shapes, n]``."""
+    c = _SHAPES * 4.0
+    curves = np.expm1(c[:, None] * u) / c[:, None]
+    curves -= curves.mean(1, keepdims=True)
+    return curves / np.sqrt((curves**2).sum(1, keepdims=True))
+
+
+def _permute(curves: Array, y: Array, rng: np.random.Generator) -> tuple[float, float]:
+    """Permutation p-values of the best correlation with an increasing and a decreasing curve."""
+    centred = y - y.mean()
+    orders = np.argsort(rng.random((_PERMUTATIONS, len(y))), axis=1)
+    shuffled = centred[orders] @ curves.T
+    own = curves @ centred
+    slack = 1e-12 * float(np.abs(own).max())
+    better = (shuffled.max(1) >= own.max() - slack).sum()
+    worse = (shuffled.min(1) <= own.min() + slack).sum()
+    return (better + 1) / (_PERMUTATIONS + 1), (worse + 1) / (_PERMUTATIONS + 1)
+
+
+def _turns(u: Array, y: Array, curves: Array) -> float:
+    """p-value of: no parabola with its vertex inside beats every monotone curve (F test)."""
+    from scipy.special import fdtrc
+
+    n = len(u)
+    if n < 5:
+        return 1.0
+    centred = y - y.mean()
+    total = float(centred @ centred)
+    monotone = total - float(((curves @ centred) ** 2).max())
+    design = np.stack([np.ones(n), u, u * u], axis=1)
+    solution, *_ = np.linalg.lstsq(design, y, rcond=None)
+    rest = y - design @ solution
+    parabola = float(rest @ rest)
+    if abs(solution[2]) < 1e-300:
+        return 1.0
+    vertex = -solution[1] / (2.0 * solution[2])
+    if not 0.1 < vertex < 0.9:
+        return 1.0
+    f = (monotone - parabola) / max(parabola / (n - 3), 1e-300)
+    return float(fdtrc(1, n - 3, max(f, 0.0)))
