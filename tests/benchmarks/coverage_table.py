@@ -1,0 +1,159 @@
+"""Coverage of intervals over truths x noise x dependence x size, as one table.
+
+Run as ``python -m tests.benchmarks.coverage_table [--logs 2000] [--jobs 2] [--cell TEXT]``. The cells
+below were fixed before anything was tuned on them. Limits: coverage of a nominal 90 % interval within
+86-96 % at 12 units or fewer and 86-94 % above, median width of ``mean`` at most 1.4 times the width of
+an oracle that knows the form and all variances, refusals at most 5 %.
+"""
+
+from __future__ import annotations
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+import scaling_laws as sl
+from scaling_laws.study import Noise
+
+LEVELS = np.logspace(np.log10(6_000), np.log10(400_000), 4).round()
+KEPT = (0.79, 0.58, 0.37)
+FLOOR = 1 / 35
+
+JOINT = sl.Metric("task_accuracy", "higher", "in-domain", FLOOR, 1.0, "logit", "proportion")
+GENERAL = sl.Metric("quiz", "higher", "general", 0.25, 1.0, "logit", "proportion")
+
+TRUTHS = {
+    "additive": (sl.laws.Compressed("additive"), dict(e=2.3, a=0.8, b=0.35, c=0.5, g=0.9)),
+    "multiplicative": (sl.laws.Compressed("multiplicative"), dict(e=2.3, a=0.9, b=0.35, g=0.7)),
+    "rectified": (
+        sl.laws.Compressed("rectified"), dict(e=2.3, a=1.2, b=0.6, d=0.5, c=0.5, g=0.9)),
+    "collapse": (sl.laws.Collapse(), dict(acc1=0.75, k0=0.5, s=6.0)),
+}
+ITEMS = (1_000, 10_000)
+SD = 0.01
+SIZES = (12, 16)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One simulated situation."""
+
+    truth: str
+    items: int
+    chained: bool
+    units: int
+
+    @property
+    def name(self) -> str:
+        """Words for the table."""
+        kind = "chained" if self.chained else "independent"
+        return f"{self.truth} n={self.items} {kind} units={self.units}"
+
+    def design(self) -> pd.DataFrame:
+        """Runs of the cell: `units` configurations, or `units` chains of one run a kept level."""
+        if self.truth == "collapse":
+            if self.chained:
+                return pd.DataFrame(
+                    [(k, f"c{c}") for c in range(self.units) for k in (1.0, 0.79, 0.58, 0.37)],
+                    columns=["kept", "chain_id"])
+            return pd.DataFrame({"kept": np.linspace(0.3, 1.0, self.units)})
+        if self.chained:
+            rows = [(LEVELS[c % 4], k, f"c{c}") for c in range(self.units) for k in KEPT]
+            return pd.DataFrame(rows, columns=["examples", "kept", "chain_id"])
+        kept = KEPT if self.units == 12 else (1.0, *KEPT)
+        return pd.DataFrame(
+            [(n, k) for n in LEVELS for k in kept], columns=["examples", "kept"])
+
+    def points(self) -> pd.DataFrame:
+        """Inside; at twice the data (between levels, for collapse); one level further."""
+        if self.truth == "collapse":
+            return pd.DataFrame({
+                "where": ["inside", "between", "next level"], "kept": [0.65, 0.45, 0.16],
+                "stage": [3, 4, 5] if self.chained else [1, 1, 1]})
+        return pd.DataFrame({
+            "where": ["inside", "2x data", "next level"], "examples": [49_000, 800_000, 400_000],
+            "kept": [0.58, 0.58, 0.16], "stage": [2, 2, 4] if self.chained else [1, 1, 1]})
+
+    def noise(self) -> Noise:
+        """Run noise, or noise that accumulates along chains, and the test set."""
+        if self.chained:
+            return Noise(chain=SD, items=self.items)
+        return Noise(run=SD, items=self.items)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Coverage that passes."""
+        return (0.86, 0.96) if self.units <= 12 else (0.86, 0.94)
+
+
+CELLS = [
+    Cell(truth, items, chained, units)
+    for truth in TRUTHS for items in ITEMS for chained in (False, True) for units in SIZES
+]
+
+
+def run(cell: Cell, logs: int, seed: int) -> pd.DataFrame:
+    """Coverage of one cell."""
+    law, truth = TRUTHS[cell.truth]
+    metric = GENERAL if cell.truth == "collapse" else JOINT
+    table = sl.coverage(law, cell.design(), truth, cell.noise(), cell.points(), metric=metric,
+                        n=logs, rng=seed)
+    table.insert(0, "cell", cell.name)
+    return table
+
+
+def failures(table: pd.DataFrame, cell: Cell) -> list[str]:
+    """Sentences for what lies outside the limits by more than three simulation errors."""
+    low, high = cell.limits
+    out: list[str] = []
+    for row in table.itertuples():
+        slack = 3 * row.coverage_se if row.coverage_se > 0 else 0.01
+        if not low - slack <= row.coverage <= high + slack:
+            out.append(f"{cell.name} {row.where} {row.interval}: coverage {row.coverage:.3f}")
+        if row.interval == "mean" and row.oracle > 1.4:
+            out.append(f"{cell.name} {row.where}: width {row.oracle:.2f} x oracle")
+    if table["refused"].max() > 0.05:
+        out.append(f"{cell.name}: {table['refused'].max():.1%} refused")
+    return out
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; exit 1 if a limit is broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--logs", type=int, default=2000)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--cell", default="")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args(arguments)
+    cells = [c for c in CELLS if asked.cell in c.name]
+    begin, broken = time.perf_counter(), []
+    with ProcessPoolExecutor(asked.jobs) as pool:
+        jobs = [pool.submit(run, c, asked.logs, asked.seed + i) for i, c in enumerate(cells)]
+        for cell, job in zip(cells, jobs, strict=True):
+            table = job.result()
+            broken += failures(table, cell)
+            wide = table.pivot(index="where", columns="interval", values="coverage")
+            wide = wide.loc[cell.points()["where"]]
+            oracle = table[table["interval"] == "mean"]["oracle"].to_numpy()
+            cells_text = "  ".join(
+                f"{w}: " + "/".join(f"{100 * v:.1f}" for v in wide.loc[w, ["mean", "run", "score"]])
+                + f" ({o:.2f})" for w, o in zip(wide.index, oracle, strict=True))
+            print(f"{cell.name:46s} {cells_text}  refused {table['refused'].max():.3f}", flush=True)
+    print(f"{len(cells)} cells, {asked.logs} logs each, {time.perf_counter() - begin:.0f} s; "
+          "coverage mean/run/score in %, (width of mean over the oracle's)")
+    print("\n".join(broken) if broken else "all limits hold")
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
