@@ -25,7 +25,34 @@ _HOME = {
     "coverage": "study", "simulate": "study",
 }  # fmt: skip
 
-__all__ = ["laws", *_HOME]
+__all__ = [
+    "Axis",
+    "Choice",
+    "Fit",
+    "Forecast",
+    "Law",
+    "METRICS",
+    "Metric",
+    "NoInterval",
+    "Note",
+    "Param",
+    "Run",
+    "RunLog",
+    "RunLogError",
+    "append_run",
+    "choose",
+    "coverage",
+    "fit",
+    "fit_each",
+    "holdout",
+    "laws",
+    "load",
+    "read_runs",
+    "simulate",
+    "template",
+    "transfer",
+    "update",
+]
 
 if TYPE_CHECKING:
     from scaling_laws import laws

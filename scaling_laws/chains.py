@@ -1,9 +1,9 @@
 """Errors that accumulate along a pruning chain, and the rotation that makes them independent.
 
-A student inherits the luck of the student it was pruned from. On the residual scale the errors of one
-chain have covariance ``V + s^2 R``: ``V`` the known evaluation variances, ``R_kl = rho min(k, l)``
-(``+ 1 - rho`` on the diagonal) over positions k, l in the chain. ``rho`` is chosen by restricted
-likelihood; ``rho = 0`` is independent runs.
+A student inherits the luck of the student it was pruned from. On the residual scale the errors of
+one chain have covariance ``V + s^2 R``: ``V`` the known evaluation variances, ``R_kl = rho min(k,
+l)`` (``+ 1 - rho`` on the diagonal) over positions k, l in the chain. ``rho`` is chosen by
+restricted likelihood; ``rho = 0`` is independent runs.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _rotation(problem: Problem, rho: float, positions: Array, evaluation: Array)
         for rows in chains:
             half = np.linalg.inv(np.linalg.cholesky(_structure(rho, positions[rows])))
             values, vectors = np.linalg.eigh(half * evaluation[rows] @ half.T)
-            turns.append(vectors.T @ half)
+            turns.append(np.asarray(vectors.T @ half, float))
             rotated[rows] = np.maximum(values, 0.0)
         blocks.append(Block(np.stack(chains), np.stack(turns)))
     return ChainError(rho, tuple(blocks), rotated, positions)
@@ -147,12 +147,13 @@ def accumulation(
         variance = np.maximum(variance, 1e-300)
         a = a / np.sqrt(variance)
         norm = np.sqrt((a * a).sum(1))
-        _, logdet = np.linalg.slogdet(
-            (a @ a.T) / np.outer(norm, norm) + 1e-12 * np.eye(len(a))
-        )
+        _, logdet = np.linalg.slogdet((a @ a.T) / np.outer(norm, norm) + 1e-12 * np.eye(len(a)))
         turn = sum(np.linalg.slogdet(b.rotation)[1].sum() for b in chains.blocks)
         score = -0.5 * float(
-            np.log(variance).sum() - 2.0 * turn + logdet + 2.0 * np.log(norm).sum()
+            np.log(variance).sum()
+            - 2.0 * turn
+            + logdet
+            + 2.0 * np.log(norm).sum()
             + (r * r / variance).sum()
         )
         if score > best[0] + 1e-9:

@@ -1,4 +1,4 @@
-"""What a careful reader would say of a fit: notes on design, identifiability, bounds, lack of fit."""
+"""What a careful reader would say of a fit: design, identifiability, bounds, lack of fit."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from scaling_laws.model import Model, slice_rows
 from scaling_laws.problem import Problem
 from scaling_laws.runs import Note
 from scaling_laws.uncertainty import printed, quantile_pair
+from scaling_laws.variance import inverse_information
 
 __all__ = ["data_notes", "draw_notes", "identifiability", "row_leverage", "support_of"]
 
@@ -30,7 +31,7 @@ _OPEN = 1e-3
 def data_notes(
     problem: Problem, fit: Estimate, constraints: Constraints, settings: Mapping[str, Any]
 ) -> tuple[Note, ...]:
-    """Notes that need no draws."""
+    """Return the notes that need no draws."""
     return (
         *_convergence(fit),
         *_levels(problem),
@@ -45,8 +46,11 @@ def data_notes(
 
 def _convergence(fit: Estimate) -> Iterator[Note]:
     if not fit.converged:
-        yield Note("not_converged", "warning",
-                   f"The kernel stopped after {fit.steps} steps without meeting its tolerance.")
+        yield Note(
+            "not_converged",
+            "warning",
+            f"The kernel stopped after {fit.steps} steps without meeting its tolerance.",
+        )
 
 
 def _levels(problem: Problem) -> Iterator[Note]:
@@ -54,21 +58,30 @@ def _levels(problem: Problem) -> Iterator[Note]:
     for axis in problem.model.law.axis_list():
         count = frame[axis.name].nunique()
         if count == 1:
-            yield Note("one_level", "warning",
-                       f"{axis.name} has one level ({frame[axis.name].iloc[0]:g}): nothing here says "
-                       f"how the metric changes with it. Add runs at other {axis.name}.")
+            yield Note(
+                "one_level",
+                "warning",
+                f"{axis.name} has one level ({frame[axis.name].iloc[0]:g}): nothing here says "
+                f"how the metric changes with it. Add runs at other {axis.name}.",
+            )
         elif count == 2:
-            yield Note("two_levels", "warning",
-                       f"{axis.name} has two levels: a slope can be read, an exponent with a limit "
-                       "cannot. Add a third.")
+            yield Note(
+                "two_levels",
+                "warning",
+                f"{axis.name} has two levels: a slope can be read, an exponent with a limit "
+                "cannot. Add a third.",
+            )
     names = [a.name for a in problem.model.law.axis_list()]
     if len(names) == 2:
         first, second = names
         per_size = frame.groupby(second, observed=True)[first].nunique()
         if (per_size == 1).all() and len(per_size) > 1:
-            yield Note("one_size_each", "warning",
-                       f"Every {second} was run at a single {first}: their effects cannot be told "
-                       f"apart. Vary {first} at a fixed {second}.")
+            yield Note(
+                "one_size_each",
+                "warning",
+                f"Every {second} was run at a single {first}: their effects cannot be told "
+                f"apart. Vary {first} at a fixed {second}.",
+            )
 
 
 def _confounding(problem: Problem) -> Iterator[Note]:
@@ -86,29 +99,38 @@ def _confounding(problem: Problem) -> Iterator[Note]:
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
             if abs(correlation(a, b)) > _COLLINEAR:
-                yield Note("collinear", "warning",
-                           f"{a} and {b} move together in this log; their exponents are not separate.")
+                yield Note(
+                    "collinear",
+                    "warning",
+                    f"{a} and {b} move together in this log; their exponents are not separate.",
+                )
     for counted in ("steps", "examples_seen", "tokens"):
         if "examples" in names and counted in frame.columns and counted not in names:
             if correlation("examples", counted) > _COLLINEAR:
-                yield Note("steps_confounded", "info",
-                           f"examples and {counted} rise in proportion (fixed epochs): the curve may "
-                           "be about training length, not about labels.")
+                yield Note(
+                    "steps_confounded",
+                    "info",
+                    f"examples and {counted} rise in proportion (fixed epochs): the curve may "
+                    "be about training length, not about labels.",
+                )
                 return
 
 
 def _constant(problem: Problem) -> Iterator[Note]:
     if problem.n > 1 and np.ptp(problem.score) == 0:
-        yield Note("constant", "warning",
-                   f"All {problem.n} scores equal {problem.score[0]:g}: a law of a constant is a "
-                   "constant; exponents mean nothing here.")
+        yield Note(
+            "constant",
+            "warning",
+            f"All {problem.n} scores equal {problem.score[0]:g}: a law of a constant is a "
+            "constant; exponents mean nothing here.",
+        )
 
 
 def identifiability(problem: Problem, fit: Estimate) -> pd.DataFrame:
     """Singular values of the scaled Jacobian and the combination of parameters each one belongs to.
 
-    A row a combination, sorted from best to worst fixed; columns ``singular_value`` (relative to the
-    largest) and the weight of each kernel coordinate.
+    A row a combination, sorted from best to worst fixed; columns ``singular_value`` (relative to
+    the largest) and the weight of each kernel coordinate.
     """
     _, jacobian = fit.curve(problem).evaluate(fit.theta[None])
     j = (jacobian[0] * fit.scale)[fit.free].T
@@ -128,35 +150,53 @@ def _identified(problem: Problem, fit: Estimate) -> Iterator[Note]:
     if worst["singular_value"] < _OPEN:
         weights = worst.drop("singular_value").abs().sort_values(ascending=False)
         names = [str(n) for n in weights.index[weights > 0.3]]
-        yield Note("weak_combination", "warning",
-                   f"The data do not fix {' and '.join(names)} separately (relative singular value "
-                   f"{worst['singular_value']:.1g}): read predictions inside the data, not these "
-                   "numbers.")
+        yield Note(
+            "weak_combination",
+            "warning",
+            f"The data do not fix {' and '.join(names)} separately (relative singular value "
+            f"{worst['singular_value']:.1g}): read predictions inside the data, not these "
+            "numbers.",
+        )
 
 
 def _noise(problem: Problem, fit: Estimate) -> Iterator[Note]:
     metric = problem.metric
     if problem.known and not problem.absolute and fit.run_variance <= 0:
-        yield Note("eval_noise_dominates", "info",
-                   "Run-to-run noise cannot be told from test-set noise; raise the number of test "
-                   "items or add seeds.")
+        yield Note(
+            "eval_noise_dominates",
+            "info",
+            "Run-to-run noise cannot be told from test-set noise; raise the number of test "
+            "items or add seeds.",
+        )
     if metric.link == "logit" and not problem.known:
         what = "its standard error comes from the confusion matrix; " * (metric.noise == "stored")
-        yield Note("evaluation_noise_unknown", "info",
-                   f"No evaluation noise of {metric.name} is known ({what}log {metric.se} or "
-                   f"{metric.n}); all scatter counts as run noise.")
+        yield Note(
+            "evaluation_noise_unknown",
+            "info",
+            f"No evaluation noise of {metric.name} is known ({what}log {metric.se} or "
+            f"{metric.n}); all scatter counts as run noise.",
+        )
     if metric.link == "logit" and problem.known:
-        yield Note("same_items", "info",
-                   "All runs share one test set: mean and run intervals are for these items; "
-                   "population=True adds the test set's own error.")
+        yield Note(
+            "same_items",
+            "info",
+            "All runs share one test set: mean and run intervals are for these items; "
+            "population=True adds the test set's own error.",
+        )
     replicates = problem.n - len(np.unique(problem.configuration))
     if replicates == 0 and not problem.known:
-        yield Note("no_lack_of_fit_test", "info",
-                   "Lack of fit cannot be tested: no replicate runs and no known evaluation noise.")
+        yield Note(
+            "no_lack_of_fit_test",
+            "info",
+            "Lack of fit cannot be tested: no replicate runs and no known evaluation noise.",
+        )
     if fit.chains is not None:
-        yield Note("chained", "info",
-                   f"Errors accumulate along chains (share {fit.chains.rho:.2f} is inherited); rows "
-                   "of a chain are weighted as one lineage.")
+        yield Note(
+            "chained",
+            "info",
+            f"Errors accumulate along chains (share {fit.chains.rho:.2f} is inherited); rows "
+            "of a chain are weighted as one lineage.",
+        )
     yield from _uneven(problem, fit, replicates)
 
 
@@ -166,8 +206,13 @@ def _uneven(problem: Problem, fit: Estimate, replicates: int) -> Iterator[Note]:
     if replicates < 4 or not names:
         return
     r = problem.y - problem.model.residual_mean(fit.theta[None])[0]
-    frame = pd.DataFrame({"c": problem.configuration, "r": r,
-                          "x": np.log(problem.frame[names[0]].to_numpy(dtype=float))})
+    frame = pd.DataFrame(
+        {
+            "c": problem.configuration,
+            "r": r,
+            "x": np.log(problem.frame[names[0]].to_numpy(dtype=float)),
+        }
+    )
     groups = frame.groupby("c")
     count, spread, x = groups["r"].count(), groups["r"].var(), groups["x"].mean()
     ok = (count > 1) & (spread > 0)
@@ -177,31 +222,38 @@ def _uneven(problem: Problem, fit: Estimate, replicates: int) -> Iterator[Note]:
 
     line = linregress(x[ok], np.log(spread[ok]))
     if line.pvalue < 0.05:
-        yield Note("uneven_noise", "warning",
-                   f"Noise changes with {names[0]} (p = {line.pvalue:.2g}); intervals assume it does "
-                   "not. Give sigma= or weights=.")
+        yield Note(
+            "uneven_noise",
+            "warning",
+            f"Noise changes with {names[0]} (p = {line.pvalue:.2g}); intervals assume it does "
+            "not. Give sigma= or weights=.",
+        )
 
 
 def _objective(problem: Problem, fit: Estimate, settings: Mapping[str, Any]) -> Iterator[Note]:
     if settings["delta"] != "auto" and np.isfinite(fit.delta) and fit.sigma > 0:
         ratio = fit.delta / (fit.sigma * float(np.median(fit.scale)))
         if ratio < 0.7:
-            yield Note("least_absolute", "info",
-                       f"delta is {ratio:.2g} residual sd: nearly least absolute deviations. Intervals "
-                       "under it are wider and cover less reliably than with delta='auto'.")
+            yield Note(
+                "least_absolute",
+                "info",
+                f"delta is {ratio:.2g} residual sd: nearly least absolute deviations. Intervals "
+                "under it are wider and cover less reliably than with delta='auto'.",
+            )
 
 
 def _priors(constraints: Constraints) -> Iterator[Note]:
     for name, (mean, sd) in constraints.prior.items():
-        yield Note("prior", "info",
-                   f"{name} has a prior {mean:g} ± {sd:g}; where the truth lies elsewhere, intervals "
-                   "do not cover it.")
+        yield Note(
+            "prior",
+            "info",
+            f"{name} has a prior {mean:g} ± {sd:g}; where the truth lies elsewhere, intervals "
+            "do not cover it.",
+        )
 
 
-def draw_notes(
-    problem: Problem, fit: Estimate, draws: Draws | NoInterval
-) -> tuple[Note, ...]:
-    """Notes that need the default draws."""
+def draw_notes(problem: Problem, fit: Estimate, draws: Draws | NoInterval) -> tuple[Note, ...]:
+    """Return the notes that need the default draws."""
     if isinstance(draws, NoInterval):
         return (Note("no_interval", "warning", f"No interval: {draws}"),)
     return (*_pooling(problem, draws), *_bounds(problem, fit, draws))
@@ -212,17 +264,26 @@ def _pooling(problem: Problem, draws: Draws) -> Iterator[Note]:
     if rule is None:
         return
     if rule.fallback == "few_degrees":
-        yield Note("few_degrees", "warning",
-                   f"Only {rule.df:g} residual degrees of freedom; the width rests on an assumption "
-                   "about noise more than on data.")
+        yield Note(
+            "few_degrees",
+            "warning",
+            f"Only {rule.df:g} residual degrees of freedom; the width rests on an assumption "
+            "about noise more than on data.",
+        )
     elif rule.fallback == "evaluation_noise_only":
-        yield Note("evaluation_noise_only", "warning",
-                   "No residual degrees of freedom: intervals hold evaluation noise alone, no "
-                   "run-to-run noise.")
+        yield Note(
+            "evaluation_noise_only",
+            "warning",
+            "No residual degrees of freedom: intervals hold evaluation noise alone, no "
+            "run-to-run noise.",
+        )
     if rule.unit != "run" and np.isfinite(rule.p_value):
-        yield Note("shared_error", "info",
-                   f"{rule.unit.capitalize()}s scatter more than the runs within them (F = "
-                   f"{rule.f:.2g}, p = {rule.p_value:.2g}); intervals count {rule.unit}s.")
+        yield Note(
+            "shared_error",
+            "info",
+            f"{rule.unit.capitalize()}s scatter more than the runs within them (F = "
+            f"{rule.f:.2g}, p = {rule.p_value:.2g}); intervals count {rule.unit}s.",
+        )
 
 
 def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
@@ -236,9 +297,12 @@ def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
         )
         if is_score_limit:
             if np.mean(np.isinf(drawn)) > 0.05:
-                yield Note("open_ceiling", "info",
-                           f"No ceiling of {problem.metric.name} below the top score is supported "
-                           f"({name} is open).")
+                yield Note(
+                    "open_ceiling",
+                    "info",
+                    f"No ceiling of {problem.metric.name} below the top score is supported "
+                    f"({name} is open).",
+                )
             continue
         low, high = (float(v[0]) for v in quantile_pair(drawn[None], 0.9))
         j = model.coordinates.index(name) if name in model.coordinates else None
@@ -246,20 +310,29 @@ def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
             continue
         value = float(printed(model, fit.theta)[name][0])
         if fit.theta[j] <= model.lower[j] + 1e-9:
-            yield Note("at_bound", "info",
-                       f"{name} is not distinguishable from {param.lower:g}; its interval is "
-                       f"one-sided ({param.lower:g} to {high:.3g}).")
+            yield Note(
+                "at_bound",
+                "info",
+                f"{name} is not distinguishable from {param.lower:g}; its interval is "
+                f"one-sided ({param.lower:g} to {high:.3g}).",
+            )
         elif fit.theta[j] >= model.upper[j] - 1e-9:
-            yield Note("at_bound", "info",
-                       f"{name} is at its upper bound {value:g}; its interval is one-sided (above "
-                       f"{low:.3g}).")
+            yield Note(
+                "at_bound",
+                "info",
+                f"{name} is at its upper bound {value:g}; its interval is one-sided (above "
+                f"{low:.3g}).",
+            )
         if param.role == "shape" and param.scale == "linear" and param.lower > 0:
             touches = low <= param.lower * 1.0001
             weak = weak or touches or high > 4 * max(low, 1e-300)
     if weak:
-        yield Note("weak_curvature", "info",
-                   "The data fix the slope at the centre, not limit and exponent apart; read the "
-                   "prediction, not the parameters.")
+        yield Note(
+            "weak_curvature",
+            "info",
+            "The data fix the slope at the centre, not limit and exponent apart; read the "
+            "prediction, not the parameters.",
+        )
 
 
 def row_leverage(problem: Problem, fit: Estimate) -> Array:
@@ -303,15 +376,13 @@ def _point_leverage(problem: Problem, fit: Estimate, at: Model, chunk: int = 20_
     _, jacobian = problem.model.evaluate(theta[None])
     sd = float(np.median(fit.scale))
     j = (jacobian[0] * sd)[moving]
-    norm = np.sqrt((j * j).sum(1))
-    norm = np.where(norm > 0, norm, 1.0)
-    inverse = np.linalg.pinv((j @ j.T) / np.outer(norm, norm), rcond=1e-12, hermitian=True)
-    seen = np.einsum("pn,pq,qn->n", j / norm[:, None], inverse, j / norm[:, None])
+    inverse = inverse_information(j)
+    seen = ((inverse @ j) * j).sum(0)
     out = np.empty(at.size)
     for begin in range(0, at.size, chunk):
         part = slice(begin, begin + chunk)
         x = {k: v[part] for k, v in at.x.items()}
         _, g = slice_rows(at, x, at.codes[part]).evaluate(theta[None])
-        g = (g[0] * sd)[moving] / norm[:, None]
+        g = (g[0] * sd)[moving]
         out[part] = ((inverse @ g) * g).sum(0)
     return out / max(float(seen.max(initial=0.0)), 1e-300)

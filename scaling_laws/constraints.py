@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, SupportsFloat, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,12 @@ class Constraints:
         rules: dict[str, Any] = {}
         for name, r in self.rules.items():
             rules[name] = {
-                "value": r.value, "fixed": r.fixed, "lower": r.lower, "upper": r.upper,
-                "tie": None if r.tie is None
+                "value": r.value,
+                "fixed": r.fixed,
+                "lower": r.lower,
+                "upper": r.upper,
+                "tie": None
+                if r.tie is None
                 else {"constant": r.tie.constant, "coefficients": dict(r.tie.coefficients)},
             }
         return {"rules": rules, "prior": {k: list(v) for k, v in self.prior.items()}}
@@ -68,8 +72,13 @@ class Constraints:
         rules: dict[str, Rule] = {}
         for name, r in plain["rules"].items():
             tie = r["tie"]
-            made = None if tie is None else Tie(
-                float(tie["constant"]), {str(k): float(v) for k, v in tie["coefficients"].items()}
+            made = (
+                None
+                if tie is None
+                else Tie(
+                    float(tie["constant"]),
+                    {str(k): float(v) for k, v in tie["coefficients"].items()},
+                )
             )
             rules[str(name)] = Rule(r["value"], bool(r["fixed"]), r["lower"], r["upper"], made)
         prior = {str(k): (float(v[0]), float(v[1])) for k, v in plain["prior"].items()}
@@ -94,10 +103,11 @@ def parse(parameters: Any, prior: Mapping[str, tuple[float, float]] | None) -> C
         if hasattr(parameters, "valuesdict"):
             rules = _from_lmfit(parameters)
         elif isinstance(parameters, Mapping):
-            rules = {str(k): _rule(str(k), v) for k, v in parameters.items()}
+            given = cast(Mapping[str, Any], parameters)
+            rules = {str(k): _rule(str(k), v) for k, v in given.items()}
         else:
             raise TypeError(
-                f"parameters: {type(parameters).__name__} is neither a mapping nor lmfit.Parameters."
+                f"parameters: {type(parameters).__name__} is no mapping and no lmfit.Parameters."
             )
     checked: dict[str, tuple[float, float]] = {}
     for name, pair in (prior or {}).items():
@@ -109,28 +119,33 @@ def parse(parameters: Any, prior: Mapping[str, tuple[float, float]] | None) -> C
 
 
 def _rule(name: str, given: Any) -> Rule:
-    if isinstance(given, int | float | np.floating | np.integer):
-        return Rule(value=float(given), fixed=True)
-    if isinstance(given, tuple | list) and len(given) == 2:
-        low, high = (None if v is None else float(v) for v in given)
+    if isinstance(given, tuple | list) and len(cast(Sequence[Any], given)) == 2:
+        low, high = (None if v is None else float(v) for v in cast(Sequence[Any], given))
         if low is not None and high is not None and not low < high:
             raise ValueError(f"parameters[{name!r}]: lower {low} is not below upper {high}.")
         return Rule(lower=low, upper=high)
     if isinstance(given, Mapping):
+        given = cast(Mapping[str, Any], given)
         unknown = set(given) - {"value", "vary", "min", "max", "tie"}
         if unknown:
             raise ValueError(
                 f"parameters[{name!r}]: unknown {sorted(unknown)}; use value, vary, min, max, tie."
             )
         tie = given.get("tie")
-        made = None if tie is None else Tie(
-            float(tie.get("constant", 0.0)),
-            {str(k): float(v) for k, v in tie.get("coefficients", {}).items()},
+        made = (
+            None
+            if tie is None
+            else Tie(
+                float(tie.get("constant", 0.0)),
+                {str(k): float(v) for k, v in tie.get("coefficients", {}).items()},
+            )
         )
         fixed = not given.get("vary", True)
         if fixed and given.get("value") is None:
             raise ValueError(f"parameters[{name!r}]: vary=False needs a value.")
         return Rule(given.get("value"), fixed, given.get("min"), given.get("max"), made)
+    if isinstance(given, SupportsFloat) and not isinstance(given, str):
+        return Rule(value=float(given), fixed=True)
     raise ValueError(
         f"parameters[{name!r}] = {given!r}: give a number (fixed), (low, high), or a dict."
     )
@@ -239,4 +254,6 @@ def _expand(name: str, model: Model) -> Iterable[str]:
     known = [*model.columns, *(n for n in model.names if n not in model.columns)]
     close = get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"{model.law.name} has no parameter {name!r}.{hint} It has {', '.join(known)}.")
+    raise ValueError(
+        f"{model.law.name} has no parameter {name!r}.{hint} It has {', '.join(known)}."
+    )

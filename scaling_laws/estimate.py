@@ -69,11 +69,11 @@ class Estimate:
     chains: ChainError | None = None
 
     def curve(self, problem: Problem) -> Curve:
-        """The model as the objective sees it."""
+        """Return the model as the objective sees it."""
         return Curve(problem.model, self.chains)
 
     def target(self, problem: Problem) -> Array:
-        """The observations as the objective sees them."""
+        """Return the observations as the objective sees them."""
         return self.curve(problem).rotate(problem.y)
 
     @property
@@ -119,7 +119,9 @@ def estimate(
     squares = Objective(np.inf, prior)
     if start is None:
         first = seeds(model, problem.y, scale, ~free, begin)
-    found = descend(Curve(model), problem.y, first, scale, problem.weights, free, squares, tolerance=1e-7)
+    found = descend(
+        Curve(model), problem.y, first, scale, problem.weights, free, squares, tolerance=1e-7
+    )
     theta = found.theta[_argbest(found.objective)]
     theta, scale, run_variance = _weigh(problem, theta, free, squares, scale, None)
     evaluation = problem.evaluation_variance(model.mean(theta[None])[0])
@@ -131,8 +133,16 @@ def estimate(
     final = Objective(corner, prior)
     several = np.concatenate([theta[None], found.theta]) if np.isfinite(corner) else theta[None]
     curve = Curve(model, chains)
-    done = descend(curve, curve.rotate(problem.y), several, scale, problem.weights, free, final,
-                   squares_first=False)
+    done = descend(
+        curve,
+        curve.rotate(problem.y),
+        several,
+        scale,
+        problem.weights,
+        free,
+        final,
+        squares_first=False,
+    )
     best = _argbest(done.objective)
     theta = done.theta[best]
     evaluation = _evaluation(problem, theta, chains)
@@ -187,7 +197,7 @@ def _first_scale(problem: Problem) -> Array:
 
 
 def _evaluation(problem: Problem, theta: Array, chains: ChainError | None) -> Array:
-    """Evaluation variance as the objective sees it."""
+    """Return the evaluation variance as the objective sees it."""
     if chains is not None:
         return chains.evaluation
     return problem.evaluation_variance(problem.model.mean(theta[None])[0])
@@ -210,7 +220,11 @@ def _run_variance(
 
 
 def _weigh(
-    problem: Problem, theta: Array, free: NDArray[np.bool_], objective: Objective, scale: Array,
+    problem: Problem,
+    theta: Array,
+    free: NDArray[np.bool_],
+    objective: Objective,
+    scale: Array,
     chains: ChainError | None,
 ) -> tuple[Array, Array, float]:
     """Iterate fit and weights; without known variances all rows weigh the same."""
@@ -229,13 +243,19 @@ def _weigh(
             scale = 1.0 / np.sqrt(np.maximum(variance, floor))
         elif chains is None:
             break
-        theta = descend(curve, y, theta[None], scale, problem.weights, free, objective,
-                        tolerance=1e-7).theta[0]
+        theta = descend(
+            curve, y, theta[None], scale, problem.weights, free, objective, tolerance=1e-7
+        ).theta[0]
     return theta, scale, run_variance
 
 
 def _corner(
-    problem: Problem, theta: Array, scale: Array, objective: str, delta: float | str, n_free: int,
+    problem: Problem,
+    theta: Array,
+    scale: Array,
+    objective: str,
+    delta: float | str,
+    n_free: int,
     chains: ChainError | None,
 ) -> tuple[float, float]:
     """Scale of the residuals, and Huber's corner in scaled units."""

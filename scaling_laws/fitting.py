@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, SupportsIndex, cast
 
 import numpy as np
 import pandas as pd
@@ -71,7 +71,8 @@ def fit(
     parameters : mapping or lmfit.Parameters, optional
         Fixed values, bounds, ties; see `constraints.parse`.
     prior : mapping, optional
-        ``{name: (mean, sd)}``, normal on the parameter (on its logarithm's scale for log-scaled ones).
+        ``{name: (mean, sd)}``, normal on the parameter (on its logarithm's scale for log-scaled
+        ones).
     starts : int
         Restarts of the certificate ``fit.starts``.
     where : callable, mapping or mask, optional
@@ -95,18 +96,29 @@ def fit(
     constraints = parse(parameters, prior)
     _check_names(constraints, made)
     problem = build(
-        made, log, chosen, link=link, sigma=sigma, weights=weights, cluster=cluster, where=where,
+        made,
+        log,
+        chosen,
+        link=link,
+        sigma=sigma,
+        weights=weights,
+        cluster=cluster,
+        where=where,
         local=not constraints.needs_printed_scale(made),
     )
     problem, found = estimate(problem, constraints, objective=objective, delta=delta)
     settings = {
-        "objective": objective, "delta": delta, "link": link, "starts": int(starts), "level": 0.9,
+        "objective": objective,
+        "delta": delta,
+        "link": link,
+        "starts": int(starts),
+        "level": 0.9,
     }
     return Fit(problem.model.law, problem, found, constraints, settings, _seed(rng), log.source)
 
 
 def _seed(rng: Any) -> int:
-    if isinstance(rng, int | np.integer):
+    if isinstance(rng, SupportsIndex):
         return int(rng)
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(0, 2**31))
@@ -131,7 +143,7 @@ def _from_callable(function: Callable[..., Any], log: RunLog, metric: Metric) ->
     axes = [n for n in names if n in log.frame.columns and n != metric.name]
     if not axes:
         raise ValueError(
-            f"no argument of {getattr(function, '__name__', 'the function')}({', '.join(names)}) is a "
+            f"no argument of {function!r} ({', '.join(names)}) is a "
             f"column of the log; it has {', '.join(log.frame.columns)}."
         )
     return from_function(function, axes)
@@ -171,13 +183,21 @@ class FitTable:
         """A row a group: parameters, objective, rows, and why a group failed."""
         rows: list[dict[str, Any]] = []
         for key, one in self.fits.items():
-            rows.append({**self._key(key), **one.values, "objective": one.objective,
-                         "rows": one.problem.n, "failed": ""})
+            rows.append(
+                {
+                    **self._key(key),
+                    **one.values,
+                    "objective": one.objective,
+                    "rows": one.problem.n,
+                    "failed": "",
+                }
+            )
         rows += [{**self._key(key), "failed": why} for key, why in self.failed.items()]
         return pd.DataFrame(rows).set_index(list(self.by))
 
     def _key(self, key: Any) -> dict[str, Any]:
-        return dict(zip(self.by, key if isinstance(key, tuple) else (key,), strict=True))
+        values = cast(tuple[Any, ...], key if isinstance(key, tuple) else (key,))
+        return dict(zip(self.by, values, strict=True))
 
     def predict(self, **options: Any) -> pd.DataFrame:
         """Predict every group at the same points; the group's key comes first."""
@@ -192,7 +212,10 @@ class FitTable:
         return self.fits[key]
 
     def __repr__(self) -> str:
-        return f"{len(self.fits)} fits by {', '.join(self.by)}, {len(self.failed)} failed\n{self.frame}"
+        return (
+            f"{len(self.fits)} fits by {', '.join(self.by)}, {len(self.failed)} failed\n"
+            f"{self.frame}"
+        )
 
     def _repr_html_(self) -> str:
         return self.frame.to_html()
@@ -231,7 +254,7 @@ def fit_each(
         if key not in log.frame.columns:
             raise ValueError(f"by: the log has no column {key!r}.")
     groups = log.frame.groupby(list(keys), sort=True, observed=True).indices
-    items: Iterable[Any] = groups.items()
+    items: Iterable[tuple[Any, Any]] = groups.items()
     if progress or (progress is None and len(groups) > 200):
         from tqdm.auto import tqdm
 
@@ -239,7 +262,8 @@ def fit_each(
     fits: dict[Any, Fit] = {}
     failed: dict[Any, str] = {}
     for key, rows in items:
-        key = key[0] if isinstance(key, tuple) and len(keys) == 1 else key
+        if len(keys) == 1 and isinstance(key, tuple):
+            key = cast(tuple[Any, ...], key)[0]
         mask = np.zeros(len(log.frame), bool)
         mask[rows] = True
         try:
@@ -286,9 +310,7 @@ def transfer(fitted: Fit, runs: Any, free: Sequence[str] | None = None) -> Fit:
         If there are fewer runs than free parameters.
     """
     law = fitted.law
-    chosen = (
-        [n for n, p in law.params.items() if p.role != "shape"] if free is None else list(free)
-    )
+    chosen = [n for n, p in law.params.items() if p.role != "shape"] if free is None else list(free)
     rules: dict[str, Rule] = {}
     for name in chosen:
         if name.split("[", 1)[0] not in law.params:
@@ -304,7 +326,11 @@ def _refit(fitted: Fit, log: RunLog, constraints: Constraints, keep: Any) -> Fit
     settings = fitted.settings
     local = not constraints.needs_printed_scale(fitted.law)
     problem: Problem = build(
-        fitted.law, log, fitted.metric, link=settings["link"], local=local,
+        fitted.law,
+        log,
+        fitted.metric,
+        link=settings["link"],
+        local=local,
         centre=None if keep is None else keep.frame.centre,
         levels=None if keep is None else keep.levels,
     )

@@ -74,12 +74,12 @@ class Forecast:
     @cached_property
     def _counts(self) -> dict[str, int]:
         """Draws of each form, by largest remainder."""
-        exact = self.weights * DRAWS
-        counts = np.floor(exact).astype(int)
-        short = DRAWS - int(counts.sum())
-        for form in (exact - counts).sort_values(ascending=False).index[:short]:
+        exact = {str(k): float(w) * DRAWS for k, w in self.weights.items()}
+        counts = {k: int(e) for k, e in exact.items()}
+        by_remainder = sorted(exact, key=lambda k: counts[k] - exact[k])
+        for form in by_remainder[: DRAWS - sum(counts.values())]:
             counts[form] += 1
-        return {str(k): int(v) for k, v in counts.items() if v > 0}
+        return {k: n for k, n in counts.items() if n > 0}
 
     @cached_property
     def growth(self) -> float:
@@ -140,9 +140,7 @@ class Forecast:
                 out["equivalent_n"] = p * (1 - p) / se**2
         return out
 
-    def draws_at(
-        self, points: pd.DataFrame, interval: Interval = "mean", rng: Any = 0
-    ) -> Array:
+    def draws_at(self, points: pd.DataFrame, interval: Interval = "mean", rng: Any = 0) -> Array:
         """Return ``[rows, draws]`` of the metric: each form's share of the draws, its own noise."""
         parts = [
             self.fits[form].draws_at(points, interval, rng)[:, :count]
@@ -161,15 +159,19 @@ class Forecast:
             low[part], high[part] = quantile_pair(values, level)
         return low, high
 
-    def _widen(self, out: pd.DataFrame, points: pd.DataFrame, level: float, log_scale: bool) -> None:
+    def _widen(
+        self, out: pd.DataFrame, points: pd.DataFrame, level: float, log_scale: bool
+    ) -> None:
         """Outside the data, in place: the admissible forms' spread and the rolling-origin error."""
         outside = (out["distance"] > 0).to_numpy()
         if not outside.any():
             return
         there = points[outside]
         estimates = np.stack(
-            [self.fits[f].predict(there, interval=None)["estimate"].to_numpy()
-             for f in self.admissible]
+            [
+                self.fits[f].predict(there, interval=None)["estimate"].to_numpy()
+                for f in self.admissible
+            ]
         )
         centre = out.loc[outside, "estimate"].to_numpy()
         half = student_t(np.inf, level) * self.growth * out.loc[outside, "distance"].to_numpy()
@@ -240,20 +242,21 @@ def weigh(fits: Mapping[str, Fit], rolled: Rolled) -> tuple[pd.DataFrame, pd.Ser
     score = score.fillna(-np.inf)
     weights = np.exp(score - score.max())
     weights = weights / weights.sum()
-    frame = pd.DataFrame({
-        "parameters": [int(f.estimate.free.sum()) for f in fits.values()],
-        "rows": [f.problem.n for f in fits.values()],
-        "aicc": criterion,
-        "rolling_rmse": np.nan if mean_square is None else np.sqrt(mean_square),
-        "weight": weights,
-        "admissible": _admissible(forms, rolled, weights),
-    }, index=pd.Index(forms, name="form"))
+    frame = pd.DataFrame(
+        {
+            "parameters": [int(f.estimate.free.sum()) for f in fits.values()],
+            "rows": [f.problem.n for f in fits.values()],
+            "aicc": criterion,
+            "rolling_rmse": np.nan if mean_square is None else np.sqrt(mean_square),
+            "weight": weights,
+            "admissible": _admissible(forms, rolled, weights),
+        },
+        index=pd.Index(forms, name="form"),
+    )
     return frame.sort_values("weight", ascending=False), weights
 
 
-def _admissible(
-    forms: list[str], rolled: Rolled, weights: pd.Series[float]
-) -> NDArray[np.bool_]:
+def _admissible(forms: list[str], rolled: Rolled, weights: pd.Series[float]) -> NDArray[np.bool_]:
     """Within two standard errors of the best rolling-origin error (paired by forecast)."""
     if not rolled.origins:
         return (weights > 0).reindex(forms).to_numpy()

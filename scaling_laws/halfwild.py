@@ -100,15 +100,20 @@ def relax(problem: Problem, fit: Estimate) -> tuple[Array, Array]:
     if not touching.any():
         return fit.theta, lower
     found = minimise(
-        fit.curve(problem), fit.target(problem), fit.theta[None], scale=fit.scale, weights=problem.weights,
-        free=fit.free, lower=lower, upper=model.upper, objective=fit.objective_of,
+        fit.curve(problem),
+        fit.target(problem),
+        fit.theta[None],
+        scale=fit.scale,
+        weights=problem.weights,
+        free=fit.free,
+        lower=lower,
+        upper=model.upper,
+        objective=fit.objective_of,
     )
     return found.theta[0], lower
 
 
-def leverage(
-    problem: Problem, fit: Estimate, theta: Array, scale: Array, lower: Array
-) -> Array:
+def leverage(problem: Problem, fit: Estimate, theta: Array, scale: Array, lower: Array) -> Array:
     """Return ``A [n, q]`` with ``A A^T`` the hat matrix of the scaled Jacobian.
 
     A parameter at its bound absorbs nothing and takes no part.
@@ -156,7 +161,8 @@ def pooling(problem: Problem, e: Array, n_free: int, unit: str | None = None) ->
         elif chosen != "run":
             raise NoInterval(
                 f"{c} {kind}s for {n_free} free parameters: no interval can count {kind}s. Add "
-                f'{kind}s, fix parameters, or pass unit="run" if runs of one {kind} are independent.'
+                f'{kind}s, fix parameters, or pass unit="run" if runs of one {kind} are '
+                "independent."
             )
         else:
             raise NoInterval(
@@ -209,7 +215,7 @@ def half_wild(
     a = leverage(problem, fit, theta, root_w / np.sqrt(variance), lower)
     if rule.unit == "run":
         noise, total = _by_run(e, a, r, fit, rule, n, rng, weights)
-        run_variance = total
+        run_variance = _positive(total, rng)
         spread = np.sqrt(fit.evaluation + total[:, None])
     else:
         noise, spread, run_variance = _by_unit(problem, e, a, r, fit, rule, n, rng)
@@ -221,8 +227,16 @@ def half_wild(
         jitter = centre + sd * rng.standard_normal((n, len(centre)))
         objective = Objective(objective.delta, (jitter, inverse))
     found = minimise(
-        curve, y, np.repeat(theta[None], n, 0), scale=fit.scale, weights=problem.weights,
-        free=fit.free, lower=lower, upper=model.upper, objective=objective, steps=40,
+        curve,
+        y,
+        np.repeat(theta[None], n, 0),
+        scale=fit.scale,
+        weights=problem.weights,
+        free=fit.free,
+        lower=lower,
+        upper=model.upper,
+        objective=objective,
+        steps=40,
         tolerance=_TOLERANCE,
     )
     return Draws(found.theta, run_variance, "wild", rule, float(found.steps.mean()))
@@ -234,8 +248,14 @@ def _divisor(root_w: Array) -> Array:
 
 
 def _by_run(
-    e: Array, a: Array, r: Array, fit: Estimate, rule: Pooling, n: int,
-    rng: np.random.Generator, weights: Array,
+    e: Array,
+    a: Array,
+    r: Array,
+    fit: Estimate,
+    rule: Pooling,
+    n: int,
+    rng: np.random.Generator,
+    weights: Array,
 ) -> tuple[Array, Array]:
     h = np.clip((a * a).sum(1), 0.0, 1.0)
     size = (n, len(e))
@@ -249,8 +269,28 @@ def _by_run(
     return noise, total
 
 
+def _positive(variance: Array, rng: np.random.Generator) -> Array:
+    """Run variances, half of those cut at 0 redrawn from the positive ones.
+
+    A draw of the Q-profile cut at 0 says that the test sets alone can explain the scatter; it
+    cannot tell a run without noise from one with some, so it stands for both in equal parts. A new
+    run near floor or top would otherwise get an interval without width.
+    """
+    cut = variance <= 0
+    if not cut.any() or cut.all():
+        return variance
+    cut &= rng.random(len(variance)) < 0.5
+    return np.where(cut, rng.choice(variance[~cut], len(variance)), variance)
+
+
 def _by_unit(
-    problem: Problem, e: Array, a: Array, r: Array, fit: Estimate, rule: Pooling, n: int,
+    problem: Problem,
+    e: Array,
+    a: Array,
+    r: Array,
+    fit: Estimate,
+    rule: Pooling,
+    n: int,
     rng: np.random.Generator,
 ) -> tuple[Array, Array, Array]:
     """Noise ``[n, rows]``, its spread, and the variance of a new run."""
@@ -283,5 +323,3 @@ def _by_unit(
         within = paule_mandel(rd**2, fit.evaluation[several], rng.chisquare(rule.within, n))
     new_run = np.maximum(within, total + within * (1.0 - 1.0 / count.mean()))
     return noise, spread, new_run
-
-

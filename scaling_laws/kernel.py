@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 __all__ = ["CONVERGED", "STALLED", "Minimum", "Objective", "minimise"]
 
 Array = NDArray[np.float64]
+_T = TypeVar("_T", bound=np.generic)
+
+Index = NDArray[np.intp]
 
 CONVERGED, STALLED = 0, 1
 
@@ -24,9 +27,7 @@ CONVERGED, STALLED = 0, 1
 class Curve(Protocol):
     """What the kernel needs of a model."""
 
-    def evaluate(
-        self, theta: Array, rows: NDArray[np.intp] | None = None
-    ) -> tuple[Array, Array]:
+    def evaluate(self, theta: Array, rows: NDArray[np.intp] | None = None) -> tuple[Array, Array]:
         """Mean ``[B, n]`` and Jacobian ``[B, p, n]`` on the residual scale."""
         ...
 
@@ -40,8 +41,8 @@ class Objective:
     delta : float
         Huber's corner, in units of the scaled residual; ``inf`` is least squares.
     prior : (array [p], array [p]) or None
-        Centre and 1/sd of a normal prior on the kernel's coordinates (1/sd = 0: none); the centre may
-        be ``[B, p]``.
+        Centre and 1/sd of a normal prior on the kernel's coordinates (1/sd = 0: none); the centre
+        may be ``[B, p]``.
     penalty : callable or None
         ``penalty(theta, rows) -> (f [B], gradient [B, p], curvature [B, p, p])``, for profiles.
     """
@@ -128,7 +129,7 @@ class _Batch:
             gap = (_pick(np.atleast_2d(centre), rows) - theta) * inverse
             f = f + 0.5 * (gap * gap).sum(1)
             gradient = gradient + gap * inverse
-            i = np.arange(theta.shape[1])
+            i: Index = np.arange(theta.shape[1], dtype=np.intp)
             curvature[:, i, i] += inverse**2
         if self.objective.penalty is not None:
             pf, pg, ph = self.objective.penalty(theta, rows)
@@ -140,7 +141,7 @@ class _Batch:
 _OUTSIDE = 0.02
 
 
-def _pick(a: Array, rows: NDArray[np.intp]) -> Array:
+def _pick(a: NDArray[_T], rows: Index) -> NDArray[_T]:
     """Rows of a batched array; an array shared by all rows stays as it is."""
     return a if a.shape[0] == 1 or a.shape[0] == len(rows) else a[rows]
 
@@ -193,17 +194,19 @@ def minimise(
     scale = np.ones((1, y.shape[1])) if scale is None else np.atleast_2d(scale)
     theta = np.clip(np.asarray(theta, float), lower, upper)
     n_batch, p = theta.shape
-    held = np.zeros((1, p), bool) if free is None else ~np.atleast_2d(free)
+    held: NDArray[np.bool_] = np.zeros((1, p), np.bool_)
+    if free is not None:
+        held = np.logical_not(np.atleast_2d(free))
     batch = _Batch(curve, y, scale, None if weights is None else np.atleast_2d(weights), objective)
 
-    act = np.arange(n_batch)
+    act: Index = np.arange(n_batch, dtype=np.intp)
     best_f, gradient, curvature = batch.local(theta, act)
     best_f = np.where(np.isfinite(best_f), best_f, np.inf)
     best = theta.copy()
     damping = np.full(n_batch, 1e-3)
     taken = np.zeros(n_batch, np.intp)
     status = np.full(n_batch, STALLED, np.intp)
-    diagonal = np.arange(p)
+    diagonal: Index = np.arange(p, dtype=np.intp)
     for _ in range(steps):
         t, g, h = best[act], gradient, curvature
         blocked = ((t <= lower) & (g < 0)) | ((t >= upper) & (g > 0)) | _pick(held, act)
@@ -223,7 +226,7 @@ def minimise(
         damping[act] = np.where(
             better, np.maximum(damping[act] / 10.0, 1e-12), np.maximum(damping[act], 1e-4) * 8.0
         )
-        moved = act[better]
+        moved: Index = act[better]
         best[moved] = new[better]
         best_f[moved] = f_new[better]
         done = small | flat
@@ -242,7 +245,11 @@ def _norm(theta: Array, d: Array) -> Array:
 
 
 def _solve(
-    h: Array, g: Array, d: Array, damping: Array, blocked: NDArray[np.bool_],
+    h: Array,
+    g: Array,
+    d: Array,
+    damping: Array,
+    blocked: NDArray[np.bool_],
     diagonal: NDArray[np.intp],
 ) -> Array:
     """Damped Newton step in unit-diagonal coordinates, blocked coordinates held."""

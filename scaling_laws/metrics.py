@@ -50,7 +50,9 @@ class Metric:
     def __post_init__(self) -> None:
         if self.link == "logit":
             if self.top is None:
-                raise ValueError(f"Metric {self.name!r}: the logit link needs `top`, the best score.")
+                raise ValueError(
+                    f"Metric {self.name!r}: the logit link needs `top`, the best score."
+                )
             if not (self.floor or 0.0) < self.top:
                 raise ValueError(
                     f"Metric {self.name!r}: floor {self.floor} is not below top {self.top}."
@@ -72,20 +74,38 @@ METRICS: Mapping[str, Metric] = {
     for m in (
         # Macro-F1 of guessing is near 0, not 1/k (about .02 by uniform guessing over 35 unbalanced
         # classes): 0 is the bound, a measured floor is better.
-        Metric("task_f1", "higher", "in-domain", 0.0, 1.0, "logit", "stored", "macro-F1 on the task"),
         Metric(
-            "task_accuracy", "higher", "in-domain", 0.0, 1.0, "logit", "proportion",
+            "task_f1", "higher", "in-domain", 0.0, 1.0, "logit", "stored", "macro-F1 on the task"
+        ),
+        Metric(
+            "task_accuracy",
+            "higher",
+            "in-domain",
+            0.0,
+            1.0,
+            "logit",
+            "proportion",
             "accuracy on the task",
         ),
         Metric("task_nll", "lower", "in-domain", meaning="NLL of the gold label, nats"),
         Metric("task_brier", "lower", "in-domain", meaning="Brier score, 0 to 2"),
         Metric(
-            "task_unparsed", "lower", "in-domain", 0.0, 1.0, "logit", "proportion",
+            "task_unparsed",
+            "lower",
+            "in-domain",
+            0.0,
+            1.0,
+            "logit",
+            "proportion",
             "share of answers that could not be parsed",
         ),
         Metric("mmlu", "higher", "general", 0.25, 1.0, "logit", "proportion", "MMLU accuracy"),
-        Metric("mmlu_pro", "higher", "general", 0.10, 1.0, "logit", "proportion", "MMLU-Pro accuracy"),
-        Metric("quiz", "higher", "general", 0.25, 1.0, "logit", "proportion", "built-in quiz accuracy"),
+        Metric(
+            "mmlu_pro", "higher", "general", 0.10, 1.0, "logit", "proportion", "MMLU-Pro accuracy"
+        ),
+        Metric(
+            "quiz", "higher", "general", 0.25, 1.0, "logit", "proportion", "built-in quiz accuracy"
+        ),
         Metric("loss", "lower", "loss", meaning="loss, nats per token"),
     )
 }

@@ -88,9 +88,7 @@ class Model:
     _masks: tuple[slice | NDArray[np.intp], ...] = field(default=(), repr=False)
 
     # --- the curve --------------------------------------------------------------------------------
-    def evaluate(
-        self, theta: Array, rows: NDArray[np.intp] | None = None
-    ) -> tuple[Array, Array]:
+    def evaluate(self, theta: Array, rows: NDArray[np.intp] | None = None) -> tuple[Array, Array]:
         """Return the mean on the residual scale ``[B, n]`` and its Jacobian ``[B, p, n]``."""
         full = self.expand(theta)
         # A curve outside its domain (the logarithm of a negative mean) is the kernel's to reject.
@@ -171,7 +169,8 @@ class Model:
         for column, mask in zip(columns, self._masks, strict=True):
             jacobian[:, column, mask] = slope[:, mask]
 
-    # --- parameters ---------------------------------------------------------------------------------
+    # --- parameters
+    # ---------------------------------------------------------------------------------
     def expand(self, phi: Array) -> Array:
         """Kernel vector(s) -> all parameters (undo ties)."""
         return phi if self.mix is None else phi @ self.mix[0].T + self.mix[1]
@@ -262,9 +261,7 @@ def slice_rows(model: Model, x: Values, codes: NDArray[np.intp]) -> Model:
     return replace(model, x=x, codes=codes, _masks=_level_masks(codes, len(model.levels)))
 
 
-def _level_masks(
-    codes: NDArray[np.intp], n_levels: int
-) -> tuple[slice | NDArray[np.intp], ...]:
+def _level_masks(codes: NDArray[np.intp], n_levels: int) -> tuple[slice | NDArray[np.intp], ...]:
     """Rows of each level; a slice where they are contiguous, since slices copy nothing."""
     if n_levels == 1 or codes.ndim == 2:
         return (slice(None),)

@@ -107,9 +107,7 @@ class Problem:
         )
 
 
-def as_log(
-    data: Any, metric: Metric | None, columns: Mapping[str, Any] | None
-) -> RunLog:
+def as_log(data: Any, metric: Metric | None, columns: Mapping[str, Any] | None) -> RunLog:
     """Return a RunLog of whatever the caller has."""
     if isinstance(data, RunLog) and columns is None:
         return data
@@ -129,7 +127,9 @@ def pick_metric(metric: str | Metric | None, data: Any, link: str | None) -> Met
 def specialise(law: Law, metric: Metric, top: float | None = None) -> Law:
     """Give a law on the score its floor and top from the metric."""
     if getattr(law, "floor", 0) is None and "floor" in law.options:
-        return type(law)(by=law.by, share=law.share, **{**law.options, "floor": metric.floor or 0.0})
+        return type(law)(
+            by=law.by, share=law.share, **{**law.options, "floor": metric.floor or 0.0}
+        )
     if getattr(law, "top", 0) is None and metric.link == "logit" and "top" in law.options:
         known = {**law.options, "top": top if top is not None else metric.top}
         return type(law)(by=law.by, share=law.share, **known)
@@ -190,7 +190,9 @@ def build(
     model = bind(law, raw, codes, names, target, local=local, centre=centre)
     score = _column(used, metric.name)
     configuration = _group(used, [*axes, *law.by])
-    unit, unit_kind = _units(used, configuration, None if cluster is None else extra["cluster"][rows])
+    unit, unit_kind = _units(
+        used, configuration, None if cluster is None else extra["cluster"][rows]
+    )
     own_se = sigma is not None
     return Problem(
         model=model,
@@ -273,7 +275,7 @@ def _usable(
 def _units(
     frame: pd.DataFrame, configuration: Index, cluster: NDArray[Any] | None
 ) -> tuple[Index, str]:
-    """What shares an error: the caller's clusters, else chains, else configurations."""
+    """Find what shares an error: the caller's clusters, else chains, else configurations."""
     if cluster is not None:
         return np.unique(cluster.astype(str), return_inverse=True)[1], "cluster"
     if "chain_id" in frame.columns and frame["chain_id"].notna().any():

@@ -18,6 +18,7 @@ from scaling_laws.halfwild import relax
 from scaling_laws.kernel import Objective, minimise
 from scaling_laws.problem import Problem
 from scaling_laws.uncertainty import student_t
+from scaling_laws.variance import inverse_information
 
 __all__ = ["Profile", "profile"]
 
@@ -50,7 +51,12 @@ class Profile:
 
 
 def profile(
-    problem: Problem, fit: Estimate, quantity: Quantity, level: float, *, bounds: tuple[float, float]
+    problem: Problem,
+    fit: Estimate,
+    quantity: Quantity,
+    level: float,
+    *,
+    bounds: tuple[float, float],
 ) -> Profile:
     """Profile ``quantity(theta [B, p]) -> [B]`` around the relaxed optimum.
 
@@ -72,8 +78,16 @@ def profile(
     penalty = _penalty(quantity, targets, 30.0 / se)
     start = np.repeat(theta[None], len(targets), 0)
     found = minimise(
-        curve, y, start, scale=fit.scale, weights=problem.weights, free=fit.free, lower=lower,
-        upper=problem.model.upper, steps=80, tolerance=1e-9,
+        curve,
+        y,
+        start,
+        scale=fit.scale,
+        weights=problem.weights,
+        free=fit.free,
+        lower=lower,
+        upper=problem.model.upper,
+        steps=80,
+        tolerance=1e-9,
         objective=Objective(objective.delta, objective.prior, penalty),
     )
     reached = quantity(found.theta)
@@ -86,16 +100,14 @@ def profile(
     value, drop = value[order], drop[order]
     low = _end(value, drop, q0, limit, -1)
     high = _end(value, drop, q0, limit, +1)
-    return Profile(
-        value, drop, max(low, bounds[0]), min(high, bounds[1]), level
-    )
+    return Profile(value, drop, max(low, bounds[0]), min(high, bounds[1]), level)
 
 
 def _residual_variance(problem: Problem, fit: Estimate, theta: Array) -> tuple[float, float]:
-    """Unit of the drop in the objective, and degrees of freedom.
+    """Return the unit of the drop in the objective, and degrees of freedom.
 
-    Squares: the residual variance (1 where weights are absolute). Huber: ``mean psi^2 / mean psi'``,
-    which makes twice the drop chi-squared to first order (Huber 1981, section 7.10).
+    Squares: the residual variance (1 where weights are absolute). Huber: ``mean psi^2 / mean
+    psi'``, which makes twice the drop chi-squared to first order (Huber 1981, section 7.10).
     """
     total = problem.n if problem.weights is None else float(problem.weights.sum())
     nu = max(total - int(fit.free.sum()), 1.0)
@@ -140,10 +152,8 @@ def _delta_se(
     moving = fit.free & (theta > lower) & (theta < problem.model.upper)
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
     j = jacobian[0][moving] * (fit.scale * np.sqrt(weights))
-    norm = np.sqrt((j * j).sum(1))
-    g = _gradient(quantity, theta[None])[0][moving] / norm
-    inverse = np.linalg.pinv((j @ j.T) / np.outer(norm, norm), rcond=1e-12, hermitian=True)
-    se = float(np.sqrt(max(g @ inverse @ g, 0.0) * s2))
+    g = _gradient(quantity, theta[None])[0][moving]
+    se = float(np.sqrt(max(float(g @ inverse_information(j) @ g), 0.0) * s2))
     if not se > 0:
         raise ValueError("the quantity does not depend on any free parameter; it has no profile.")
     return se

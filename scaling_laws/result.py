@@ -74,7 +74,7 @@ class Bootstrap:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A law fitted to a log. Made by `scaling_laws.fit`, frozen; slow parts are computed when asked.
+    """A law fitted to a log: made by `scaling_laws.fit`, frozen; slow parts are made when asked.
 
     Attributes
     ----------
@@ -144,9 +144,16 @@ class Fit:
     def starts(self) -> Certificate:
         """The certificate: restarts over the full bounds, none taken from the fit."""
         return certify(
-            Curve(self.model, self.estimate.chains), self.problem.y, self.estimate.theta,
-            self.estimate.objective, self.estimate.scale, self.problem.weights, self.estimate.free,
-            self.estimate.objective_of, starts=int(self.settings["starts"]), seed=self.seed,
+            Curve(self.model, self.estimate.chains),
+            self.problem.y,
+            self.estimate.theta,
+            self.estimate.objective,
+            self.estimate.scale,
+            self.problem.weights,
+            self.estimate.free,
+            self.estimate.objective_of,
+            starts=int(self.settings["starts"]),
+            seed=self.seed,
         )
 
     # --- uncertainty ------------------------------------------------------------------------------
@@ -202,8 +209,11 @@ class Fit:
         unbounded = self.model.link.kind == "logit" and param.role == "limit"
         bounds = (-np.inf, np.inf) if unbounded else (param.lower, param.upper)
         return profile(
-            self.problem, self.estimate,
-            lambda theta: printed(self.model, theta, clip=False)[name], level, bounds=bounds,
+            self.problem,
+            self.estimate,
+            lambda theta: printed(self.model, theta, clip=False)[name],
+            level,
+            bounds=bounds,
         )
 
     def intervals(
@@ -224,9 +234,7 @@ class Fit:
             t = student_t(max(self.degrees, 1), level)
             low, high = frame["estimate"] - t * se, frame["estimate"] + t * se
         elif method == "profile":
-            found = [
-                self.profile(n, level) if self._moves(n) else None for n in frame.index
-            ]
+            found = [self.profile(n, level) if self._moves(n) else None for n in frame.index]
             low = np.array([np.nan if p is None else p.low for p in found])
             high = np.array([np.nan if p is None else p.high for p in found])
         else:
@@ -240,7 +248,7 @@ class Fit:
 
     @property
     def parameters(self) -> pd.DataFrame:
-        """``estimate, se, low, high, meaning`` of each parameter; the header names level and method."""
+        """``estimate, se, low, high, meaning`` by parameter; the header names level and method."""
         return self._table
 
     @cached_property
@@ -249,7 +257,7 @@ class Fit:
 
     @cached_property
     def derived(self) -> pd.DataFrame:
-        """Quantities that follow from the parameters (half-collapse): estimate, low, high, meaning."""
+        """What follows from the parameters (half-collapse): estimate, low, high, meaning."""
         rows: dict[str, dict[str, Any]] = {}
         at = self.model.derived(self.estimate.theta)
         drawn: dict[str, tuple[Array, str]] = {}
@@ -294,7 +302,9 @@ class Fit:
 
     def _as_score(self, eta: float) -> float:
         link = self.model.link
-        return link.floor + (link.top - link.floor) / (1.0 + float(np.exp(-np.clip(eta, -500, 500))))
+        return link.floor + (link.top - link.floor) / (
+            1.0 + float(np.exp(-np.clip(eta, -500, 500)))
+        )
 
     def _wild_table(self, level: float) -> tuple[Array, Array, Array]:
         draws = self.draws
@@ -306,7 +316,8 @@ class Fit:
         for i, name in enumerate(values):
             param = self.model.param(name)
             bounded = not (
-                self.model.link.kind == "logit" and param.role == "limit"
+                self.model.link.kind == "logit"
+                and param.role == "limit"
                 and self.law.output == "eta"
             )
             touches = bounded and (
@@ -334,8 +345,8 @@ class Fit:
         data : DataFrame or mapping, optional
             Columns named like the law's axes and factors; keyword arguments do the same.
         interval : {"mean", "run", "score"} or None
-            The curve on this test set; one new training run; one new evaluation of such a run. None:
-            estimates alone, which is fast for millions of points.
+            The curve on this test set; one new training run; one new evaluation of such a run.
+            None: estimates alone, which is fast for millions of points.
         level : float
             Of the interval.
         population : bool
@@ -348,9 +359,9 @@ class Fit:
         Returns
         -------
         DataFrame
-            The points, then ``estimate, low, high``, ``distance`` (largest overshoot beyond the data,
-            in log-ranges of its axis), ``support`` ({inside, corner, outside}) and, for proportions,
-            ``equivalent_n`` (the test set whose binomial error is as large).
+            The points, then ``estimate, low, high``, ``distance`` (largest overshoot beyond the
+            data, in log-ranges of its axis), ``support`` ({inside, corner, outside}) and, for
+            proportions, ``equivalent_n`` (the test set whose binomial error is as large).
 
         Raises
         ------
@@ -379,8 +390,14 @@ class Fit:
         return out
 
     def _ends(
-        self, raw: Mapping[str, Array], codes: NDArray[np.intp], points: pd.DataFrame,
-        interval: str, level: float, population: bool, rng: Any,
+        self,
+        raw: Mapping[str, Array],
+        codes: NDArray[np.intp],
+        points: pd.DataFrame,
+        interval: str,
+        level: float,
+        population: bool,
+        rng: Any,
     ) -> tuple[Array, Array, Array]:
         if isinstance(self._draws, NoInterval):
             nothing = np.full(len(points), np.nan)
@@ -391,8 +408,15 @@ class Fit:
             return self.model.at({k: v[part] for k, v in raw.items()}, codes[part])
 
         found = band(
-            self.problem, self.estimate, self._draws, at, rows, interval, level,
-            as_generator(rng), self._new_runs(points, raw, population),
+            self.problem,
+            self.estimate,
+            self._draws,
+            at,
+            rows,
+            interval,
+            level,
+            as_generator(rng),
+            self._new_runs(points, raw, population),
         )
         return found.low, found.high, found.se
 
@@ -406,9 +430,7 @@ class Fit:
             population,
         )
 
-    def draws_at(
-        self, points: pd.DataFrame, interval: Interval = "mean", rng: Any = 0
-    ) -> Array:
+    def draws_at(self, points: pd.DataFrame, interval: Interval = "mean", rng: Any = 0) -> Array:
         """Return the draws behind `predict`: the metric, ``[rows, draws]``.
 
         Raises
@@ -418,8 +440,13 @@ class Fit:
         """
         codes, raw = self._coordinates(points)
         return values_at(
-            self.problem, self.estimate, self.draws, self.model.at(raw, codes), interval,
-            as_generator(rng), self._new_runs(points, raw),
+            self.problem,
+            self.estimate,
+            self.draws,
+            self.model.at(raw, codes),
+            interval,
+            as_generator(rng),
+            self._new_runs(points, raw),
         )
 
     @property
@@ -470,7 +497,8 @@ class Fit:
                 raise ValueError(f"predict: {name} = {value:g} must be {legal}.")
         return codes, raw
 
-    # --- what to make of it -------------------------------------------------------------------------
+    # --- what to make of it
+    # -------------------------------------------------------------------------
     @cached_property
     def notes(self) -> tuple[Note, ...]:
         """What a careful reader would be told about this fit."""

@@ -31,8 +31,8 @@ class Rolled:
     ----------
     axis : str
     errors : DataFrame
-        A row a forecast of a held-out row: ``form, origin, distance`` (in log-ranges of the training
-        levels) and ``error`` (forecast minus observed on the residual scale).
+        A row a forecast of a held-out row: ``form, origin, distance`` (in log-ranges of the
+        training levels) and ``error`` (forecast minus observed on the residual scale).
     origins : int
         Number of origins that every form could be fitted at.
     """
@@ -66,14 +66,12 @@ def ordered_levels(values: Array) -> Array:
     return np.unique(values[np.isfinite(values)])
 
 
-def roll(
-    fits: Mapping[str, Fit], log: RunLog, axis: str, options: Mapping[str, Any]
-) -> Rolled:
+def roll(fits: Mapping[str, Fit], log: RunLog, axis: str, options: Mapping[str, Any]) -> Rolled:
     """Refit every form at every origin.
 
     An origin trains on the easiest half of the levels or more, on at least one row more than the
-    largest form has parameters, and forecasts up to three levels ahead. Only origins where every form
-    can be fitted count, so that errors are compared on the same forecasts.
+    largest form has parameters, and forecasts up to three levels ahead. Only origins where every
+    form can be fitted count, so that errors are compared on the same forecasts.
     """
     first = next(iter(fits.values()))
     column = log.frame[axis].to_numpy(dtype=float, na_value=np.nan)
@@ -99,8 +97,13 @@ def roll(
 
 
 def _origin(
-    fits: Mapping[str, Fit], log: RunLog, easy: NDArray[np.bool_], ahead: NDArray[np.bool_],
-    hardness: Array, position: int, options: Mapping[str, Any],
+    fits: Mapping[str, Fit],
+    log: RunLog,
+    easy: NDArray[np.bool_],
+    ahead: NDArray[np.bool_],
+    hardness: Array,
+    position: int,
+    options: Mapping[str, Any],
 ) -> list[dict[str, Any]] | None:
     train, test = log.select(easy), log.frame[ahead]
     x = np.abs(hardness)

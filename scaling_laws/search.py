@@ -48,12 +48,14 @@ class Certificate:
         return self.best >= self.objective * (1 - _AGREE) - 1e-12 and self.agreeing > 1
 
     def __str__(self) -> str:
-        lower = "" if self.global_optimum else f"; lowest {self.best:.6g} against {self.objective:.6g}"
+        lower = (
+            "" if self.global_optimum else f"; lowest {self.best:.6g} against {self.objective:.6g}"
+        )
         return f"{self.agreeing} of {self.tried} starts agree, spread {self.spread:.2g}{lower}"
 
 
 def box(model: Model, y: Array) -> tuple[Array, Array]:
-    """Finite ranges ``(low, high)`` of the kernel's coordinates: bounds, else the size of the data."""
+    """Return finite ranges ``(low, high)`` of the coordinates: bounds, else the data's size."""
     values = np.exp(y) if model.link.kind == "log" else y
     if model.law.output == "eta" and model.link.kind == "logit":
         values = to_eta(model, values)
@@ -74,7 +76,7 @@ def box(model: Model, y: Array) -> tuple[Array, Array]:
 
 
 def to_eta(model: Model, values: Array) -> Array:
-    """Scores on the link scale, those at or beyond floor and top pulled just inside: for starts only."""
+    """Scores on the link scale, those beyond floor and top pulled just inside; for starts only."""
     floor, top = model.link.floor, model.link.top
     share = np.clip((values - floor) / (top - floor), 0.005, 0.995)
     return np.log(share / (1.0 - share))
@@ -103,8 +105,9 @@ def seeds(
 ) -> Array:
     """Return a few good starts ``[count, p]``.
 
-    Shapes are spread over their ranges; for each the limit and amplitudes follow from a non-negative
-    linear fit (variable projection). A law without that split is sampled in all its parameters.
+    Shapes are spread over their ranges; for each the limit and amplitudes follow from a
+    non-negative linear fit (variable projection). A law without that split is sampled in all its
+    parameters.
     """
     low, high = _search_range(model, *box(model, y))
     linear = np.array([model.param(n).role != "shape" for n in model.coordinates])
@@ -128,7 +131,9 @@ def seeds(
     return best if split else np.concatenate([best, start[None]])
 
 
-def _project(model: Model, y: Array, scale: Array, theta: Array, linear: NDArray[np.bool_]) -> Array:
+def _project(
+    model: Model, y: Array, scale: Array, theta: Array, linear: NDArray[np.bool_]
+) -> Array:
     """Best limit and amplitudes for each row's shapes, on the link scale, inside their bounds."""
     theta = theta.copy()
     theta[:, linear] = 1.0
@@ -151,11 +156,11 @@ def _project(model: Model, y: Array, scale: Array, theta: Array, linear: NDArray
 
 
 def _bounded_least_squares(basis: Array, target: Array, lower: Array, upper: Array) -> Array:
-    """Batched least squares; coordinates that leave their bounds are held there and the rest refitted."""
+    """Batched least squares; coordinates that leave their bounds are held, the rest refitted."""
     gram = np.matmul(basis, basis.transpose(0, 2, 1))
     rhs = np.matmul(basis, target)
     q = gram.shape[1]
-    i = np.arange(q)
+    i: NDArray[np.intp] = np.arange(q, dtype=np.intp)
     gram[:, i, i] *= 1.0 + 1e-10
     gram[:, i, i] += 1e-300
     fixed = np.zeros(gram.shape[:2], bool)
@@ -177,9 +182,18 @@ def _bounded_least_squares(basis: Array, target: Array, lower: Array, upper: Arr
 
 
 def descend(
-    curve: Curve, y: Array, theta: Array, scale: Array, weights: Array | None,
-    free: NDArray[np.bool_], objective: Objective, *, lower: Array | None = None,
-    steps: int = 80, tolerance: float = 1e-10, squares_first: bool = True,
+    curve: Curve,
+    y: Array,
+    theta: Array,
+    scale: Array,
+    weights: Array | None,
+    free: NDArray[np.bool_],
+    objective: Objective,
+    *,
+    lower: Array | None = None,
+    steps: int = 80,
+    tolerance: float = 1e-10,
+    squares_first: bool = True,
 ) -> Minimum:
     """Minimise from several starts: squares first where Huber's corner would hide the way."""
     model = curve.model
@@ -187,18 +201,45 @@ def descend(
     if squares_first and np.isfinite(objective.delta):
         rough = Objective(np.inf, objective.prior)
         theta = minimise(
-            curve, y, theta, scale=scale, weights=weights, free=free, lower=lower,
-            upper=model.upper, objective=rough, steps=steps, tolerance=1e-4,
+            curve,
+            y,
+            theta,
+            scale=scale,
+            weights=weights,
+            free=free,
+            lower=lower,
+            upper=model.upper,
+            objective=rough,
+            steps=steps,
+            tolerance=1e-4,
         ).theta
     return minimise(
-        curve, y, theta, scale=scale, weights=weights, free=free, lower=lower, upper=model.upper,
-        objective=objective, steps=steps, tolerance=tolerance,
+        curve,
+        y,
+        theta,
+        scale=scale,
+        weights=weights,
+        free=free,
+        lower=lower,
+        upper=model.upper,
+        objective=objective,
+        steps=steps,
+        tolerance=tolerance,
     )
 
 
 def certify(
-    curve: Curve, y: Array, fitted: Array, fitted_objective: float, scale: Array,
-    weights: Array | None, free: NDArray[np.bool_], objective: Objective, *, starts: int, seed: int,
+    curve: Curve,
+    y: Array,
+    fitted: Array,
+    fitted_objective: float,
+    scale: Array,
+    weights: Array | None,
+    free: NDArray[np.bool_],
+    objective: Objective,
+    *,
+    starts: int,
+    seed: int,
 ) -> Certificate:
     """Restart from scrambled-Sobol points over the full bounds, none taken from the fit."""
     from scipy.stats import qmc

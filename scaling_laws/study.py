@@ -19,6 +19,7 @@ from scaling_laws.problem import build, level_codes
 from scaling_laws.result import Interval
 from scaling_laws.runs import RunLog, read_runs
 from scaling_laws.uncertainty import as_generator
+from scaling_laws.variance import inverse_information
 
 __all__ = ["Noise", "coverage", "simulate"]
 
@@ -111,22 +112,27 @@ def _every_level(model: Model, truth: Mapping[str, float]) -> dict[str, float]:
 
 def _errors(frame: pd.DataFrame, noise: Noise, rng: np.random.Generator) -> Array:
     n = len(frame)
-    error = noise.run * rng.standard_normal(n)
+    error = np.asarray(noise.run * rng.standard_normal(n), float)
     if noise.configuration > 0:
         keys = [c for c in frame.columns if c not in ("chain_id", "run_id", "seed", "stage")]
         _, codes = np.unique(frame[keys].astype(str).agg("|".join, axis=1), return_inverse=True)
-        error += noise.configuration * rng.standard_normal(codes.max() + 1)[codes]
+        shared = rng.standard_normal(int(codes.max()) + 1)
+        error += noise.configuration * shared[codes]
     if noise.chain > 0:
         if "chain_id" not in frame.columns:
             raise ValueError("noise.chain needs the column chain_id in the design.")
         for _, rows in frame.groupby("chain_id", sort=False).indices.items():
             order = rows[np.argsort(-frame["kept"].to_numpy(dtype=float)[rows], kind="stable")]
-            error[order] += np.cumsum(noise.chain * rng.standard_normal(len(rows)))
+            error[order] += (noise.chain * rng.standard_normal(len(rows))).cumsum()
     return error
 
 
 def _observe(
-    model: Model, theta: Array, error: Array, metric: Metric, noise: Noise,
+    model: Model,
+    theta: Array,
+    error: Array,
+    metric: Metric,
+    noise: Noise,
     rng: np.random.Generator,
 ) -> Array:
     mean = model.residual_mean(theta[None])[0] + error
@@ -178,7 +184,8 @@ def coverage(
     -------
     DataFrame
         A row a point and kind: ``coverage``, its standard error, median ``width``, for ``mean`` the
-        width over the ``oracle``'s (known form, variances and correlations), and the share ``refused``.
+        width over the ``oracle``'s (known form, variances and correlations), and the share
+        ``refused``.
     """
     chosen = get_metric(metric)
     noise = noise if isinstance(noise, Noise) else Noise(run=float(noise))
@@ -218,7 +225,7 @@ def _counted(n: int, progress: bool) -> Any:
 
 
 def _with_draws(one: Any, draws: int) -> Any:
-    """The fit with its cached default draws made at another number."""
+    """Return the fit with its cached draws made at another number."""
     made = one.bootstrap(draws, "wild", rng=one.seed).draws
     copy = replace(one)
     copy.__dict__["_draws"] = made
@@ -232,10 +239,15 @@ def _at_points(model: Model, points: pd.DataFrame) -> Model:
 
 
 def _target(
-    at: Model, mean: Array, points: pd.DataFrame, kind: str, noise: Noise, metric: Metric,
+    at: Model,
+    mean: Array,
+    points: pd.DataFrame,
+    kind: str,
+    noise: Noise,
+    metric: Metric,
     rng: np.random.Generator,
 ) -> Array:
-    """What the interval should contain: the curve, or a fresh run, or a fresh score of one."""
+    """Draw what the interval should contain: the curve, or a fresh run, or a fresh score of one."""
     value = mean
     if kind != "mean":
         stage = points["stage"].to_numpy(dtype=float) if "stage" in points else np.ones(len(points))
@@ -264,18 +276,26 @@ def _oracle_width(
     if noise.chain > 0:
         chain, kept = frame["chain_id"].to_numpy(), frame["kept"].to_numpy(dtype=float)
         same = chain[:, None] == chain[None, :]
-        place = np.array([(kept[chain == c] >= k - 1e-12).sum() for c, k in zip(chain, kept, strict=True)])
+        place = np.array(
+            [(kept[chain == c] >= k - 1e-12).sum() for c, k in zip(chain, kept, strict=True)]
+        )
         omega += noise.chain**2 * same * np.minimum(place[:, None], place[None, :])
-    information = jacobian[0] @ np.linalg.solve(omega, jacobian[0].T)
+    # Whitened by the Cholesky factor, so that J Omega^-1 J^T is that of independent rows.
+    whitened = np.asarray(np.linalg.solve(np.linalg.cholesky(omega), jacobian[0].T), float).T
     value, g = at.evaluate(theta[None])
-    variance = np.einsum("pn,pn->n", g[0], np.linalg.pinv(information, hermitian=True) @ g[0])
+    variance = ((inverse_information(whitened) @ g[0]) * g[0]).sum(0)
     scale = np.exp(value[0]) if at.link.kind == "log" else 1.0
     return 2.0 * float(ndtri(0.5 * (1.0 + level))) * np.sqrt(variance) * scale
 
 
 def _table(
-    points: pd.DataFrame, kinds: Sequence[str], hits: Mapping[str, list[NDArray[np.bool_]]],
-    widths: Mapping[str, list[Array]], oracle: Array, refused: int, n: int,
+    points: pd.DataFrame,
+    kinds: Sequence[str],
+    hits: Mapping[str, list[NDArray[np.bool_]]],
+    widths: Mapping[str, list[Array]],
+    oracle: Array,
+    refused: int,
+    n: int,
 ) -> pd.DataFrame:
     parts: list[pd.DataFrame] = []
     for kind in kinds:
@@ -283,7 +303,9 @@ def _table(
         part["interval"] = kind
         inside = np.array(hits[kind]) if hits[kind] else np.full((0, len(points)), np.nan)
         part["coverage"] = inside.mean(0) if len(inside) else np.nan
-        part["coverage_se"] = np.sqrt(part["coverage"] * (1 - part["coverage"]) / max(len(inside), 1))
+        part["coverage_se"] = np.sqrt(
+            part["coverage"] * (1 - part["coverage"]) / max(len(inside), 1)
+        )
         part["width"] = np.median(np.array(widths[kind]), axis=0) if len(inside) else np.nan
         part["oracle"] = part["width"] / oracle if kind == "mean" else np.nan
         part["refused"] = refused / n

@@ -16,10 +16,19 @@ from scaling_laws.halfwild import Draws, NoInterval, half_wild
 from scaling_laws.kernel import minimise
 from scaling_laws.model import Model
 from scaling_laws.problem import Problem
+from scaling_laws.variance import inverse_information
 
 __all__ = [
-    "Band", "NewRuns", "as_generator", "band", "covariance", "printed", "quantile_pair", "resample",
-    "student_t", "values_at",
+    "Band",
+    "NewRuns",
+    "as_generator",
+    "band",
+    "covariance",
+    "printed",
+    "quantile_pair",
+    "resample",
+    "student_t",
+    "values_at",
 ]
 
 Array = NDArray[np.float64]
@@ -48,8 +57,8 @@ def resample(
     ----------
     kind : {"wild", "cluster", "case"}
         ``wild``: the half-wild bootstrap (the default everywhere); ``cluster``: whole units with
-        replacement; ``case``: rows with replacement, ``rng.choice(n, n)`` a draw, as in Besiroglu et
-        al. 2024 (pass a RandomState to repeat their numbers).
+        replacement; ``case``: rows with replacement, ``rng.choice(n, n)`` a draw, as in Besiroglu
+        et al. 2024 (pass a RandomState to repeat their numbers).
     """
     if kind == "wild":
         return half_wild(problem, fit, n, as_generator(rng), unit)
@@ -71,15 +80,23 @@ def resample(
         weights = weights * problem.weights
     model = problem.model
     found = minimise(
-        fit.curve(problem), fit.target(problem), np.repeat(fit.theta[None], n, 0), scale=fit.scale,
-        weights=weights, free=fit.free, lower=model.lower, upper=model.upper,
-        objective=fit.objective_of, steps=60, tolerance=1e-6,
+        fit.curve(problem),
+        fit.target(problem),
+        np.repeat(fit.theta[None], n, 0),
+        scale=fit.scale,
+        weights=weights,
+        free=fit.free,
+        lower=model.lower,
+        upper=model.upper,
+        objective=fit.objective_of,
+        steps=60,
+        tolerance=1e-6,
     )
     return Draws(found.theta, np.full(n, fit.run_variance), kind, None, float(found.steps.mean()))
 
 
 def printed(model: Model, theta: Array, clip: bool = True) -> dict[str, Array]:
-    """Printed parameters of draws, each clipped to its legal range."""
+    """Return printed parameters of draws, each clipped to its legal range."""
     # Where an exponent runs to 0 or below, limit and amplitude have no finite value: they are open.
     out = model.natural(theta)
     if not clip:
@@ -142,16 +159,14 @@ def covariance(problem: Problem, fit: Estimate) -> tuple[Array, Array]:
     if problem.known and fit.run_variance > 0:
         factor = max(factor, 1.0)
     j = jacobian[0][moving] * (fit.scale * np.sqrt(weights))
-    norm = np.sqrt((j * j).sum(1))
-    inverse = np.linalg.pinv((j @ j.T) / np.outer(norm, norm), rcond=1e-13, hermitian=True)
     kernel = np.zeros((model.p, model.p))
-    kernel[np.ix_(moving, moving)] = factor * inverse / np.outer(norm, norm)
+    kernel[np.ix_(moving, moving)] = factor * inverse_information(j)
     g = _printed_gradient(model, fit.theta)
     return kernel, g @ kernel @ g.T
 
 
 def _printed_gradient(model: Model, theta: Array) -> Array:
-    """d printed / d kernel, by central differences."""
+    """Differentiate printed parameters in the kernel's coordinates, by central differences."""
     step = 1e-6 * np.maximum(np.abs(theta), 1e-3)
     points = np.concatenate([theta + np.diag(step), theta - np.diag(step)])
     values = np.stack(list(model.natural(points).values()))
@@ -188,9 +203,12 @@ class NewRuns:
     common: bool = False
 
     def part(self, rows: slice) -> NewRuns:
-        """Some of the rows."""
-        cut = [None if a is None else a[rows] for a in (self.kept, self.items, self.se)]
-        return NewRuns(*cut, self.common)
+        """Return some of the rows."""
+
+        def cut(a: Array | None) -> Array | None:
+            return None if a is None else a[rows]
+
+        return NewRuns(cut(self.kept), cut(self.items), cut(self.se), self.common)
 
 
 def band(
@@ -233,15 +251,21 @@ def band(
     if len(jobs) == 1:
         one(jobs[0])
     else:
-        # NumPy releases the interpreter lock in its loops; two threads are what a small machine has.
+        # NumPy releases the interpreter lock in its loops; two threads are what a small machine
+        # has.
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(one, jobs))
     return Band(low, high, spread)
 
 
 def values_at(
-    problem: Problem, fit: Estimate, draws: Draws, model: Model, interval: str,
-    rng: np.random.Generator, new: NewRuns,
+    problem: Problem,
+    fit: Estimate,
+    draws: Draws,
+    model: Model,
+    interval: str,
+    rng: np.random.Generator,
+    new: NewRuns,
 ) -> Array:
     """Return draws of the metric ``[rows, draws]`` at the model's rows."""
     values = model.residual_mean(draws.theta).T
@@ -255,8 +279,13 @@ def values_at(
 
 
 def _new_run(
-    problem: Problem, fit: Estimate, draws: Draws, mean: Array, interval: str,
-    rng: np.random.Generator, new: NewRuns,
+    problem: Problem,
+    fit: Estimate,
+    draws: Draws,
+    mean: Array,
+    interval: str,
+    rng: np.random.Generator,
+    new: NewRuns,
 ) -> Array:
     """Add run noise, and evaluation noise for ``score``, to ``mean [rows, draws]``."""
     values, shape = mean, mean.shape
@@ -288,7 +317,7 @@ def _new_evaluation(problem: Problem, mean: Array, new: NewRuns, is_log: bool) -
         return p * (1.0 - p) / new.items[:, None]
     if new.se is None:
         raise NoInterval(
-            f"the noise of one evaluation is not known: give {problem.metric.n}=, the number of test "
-            f"items, or {problem.metric.se}=, or log them with the runs."
+            f"the noise of one evaluation is not known: give {problem.metric.n}=, the "
+            f"number of test items, or {problem.metric.se}=, or log them with the runs."
         )
     return (new.se[:, None] / (np.exp(mean) if is_log else 1.0)) ** 2

@@ -1,7 +1,7 @@
 """Hold out the hardest runs; choose among forms; combine them into a Forecast.
 
-Everything here refits laws on some rows and looks at others. Rows are held out by size, data or cost,
-never at random: what is asked of a scaling law lies beyond its data.
+Everything here refits laws on some rows and looks at others. Rows are held out by size, data or
+cost, never at random: what is asked of a scaling law lies beyond its data.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -135,8 +135,12 @@ class Choice:
     def notes(self) -> tuple[Note, ...]:
         """Notes on the choice, then those of the best form."""
         own = [
-            Note("forms_tried", "info",
-                 f"{len(self.fits) + len(self.failed)} forms were tried on {self.best.problem.n} rows.")
+            Note(
+                "forms_tried",
+                "info",
+                f"{len(self.fits) + len(self.failed)} forms were tried on "
+                f"{self.best.problem.n} rows.",
+            )
         ]
         own += [
             Note("verdict", "info" if v.kind == "law" else "warning", f"{v.axis}: {v}")
@@ -144,9 +148,14 @@ class Choice:
         ]
         own += [Note("form_failed", "warning", f"{k}: {why}") for k, why in self.failed.items()]
         if not len(self.rolled.errors):
-            own.append(Note("no_rolling_origin", "warning",
-                            f"{self.rolled.axis} has too few levels to forecast any of them from the "
-                            "others; forms are weighed by AICc alone."))
+            own.append(
+                Note(
+                    "no_rolling_origin",
+                    "warning",
+                    f"{self.rolled.axis} has too few levels to forecast any of them from the "
+                    "others; forms are weighed by AICc alone.",
+                )
+            )
         return (*own, *self.best.notes)
 
     def plot(self, ax: Any = None) -> Any:
@@ -167,8 +176,14 @@ class Choice:
 
 
 def choose(
-    laws: Iterable[AnyLaw], data: Any, metric: str | Metric | None = None, *, by: str | None = None,
-    columns: Mapping[str, Any] | None = None, rng: Any = 0, **options: Any,
+    laws: Iterable[AnyLaw],
+    data: Any,
+    metric: str | Metric | None = None,
+    *,
+    by: str | None = None,
+    columns: Mapping[str, Any] | None = None,
+    rng: Any = 0,
+    **options: Any,
 ) -> Choice:
     """Fit several forms, forecast each level from easier ones, and weigh the forms.
 
@@ -206,7 +221,9 @@ def choose(
         except ValueError as why:
             failed[label] = str(why)
     if not fits:
-        raise ValueError("no form can be fitted: " + " ".join(f"{k}: {v}" for k, v in failed.items()))
+        raise ValueError(
+            "no form can be fitted: " + " ".join(f"{k}: {v}" for k, v in failed.items())
+        )
     axis = held_axis(list(fits.values()), by)
     rolled = roll(fits, log, axis, options)
     frame, weights = weigh(fits, rolled)
@@ -214,8 +231,7 @@ def choose(
     first = max(fits.values(), key=lambda f: f.problem.n)
     axes = dict.fromkeys(a.name for one in fits.values() for a in one.law.axis_list())
     verdicts = tuple(
-        judge_problem(first.problem, a, generator)
-        for a in axes if a in first.problem.frame.columns
+        judge_problem(first.problem, a, generator) for a in axes if a in first.problem.frame.columns
     )
     forecast = Forecast(fits, weights, rolled, verdicts, tuple(frame.index[frame["admissible"]]))
     return Choice(fits, failed, rolled, forecast, verdicts, frame)
@@ -231,9 +247,16 @@ def _label(law: AnyLaw, taken: Mapping[str, Any]) -> str:
 
 
 def holdout(
-    law: AnyLaw | Sequence[AnyLaw], data: Any, metric: str | Metric | None = None, *,
-    by: str | None = None, leave: int | None = None, train: float | None = None,
-    level: float = 0.9, columns: Mapping[str, Any] | None = None, **options: Any,
+    law: AnyLaw | Sequence[AnyLaw],
+    data: Any,
+    metric: str | Metric | None = None,
+    *,
+    by: str | None = None,
+    leave: int | None = None,
+    train: float | None = None,
+    level: float = 0.9,
+    columns: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Holdout:
     """Hold out the hardest runs, fit the rest, and compare.
 
@@ -244,8 +267,8 @@ def holdout(
     data, metric, columns, **options
         As in `fit`.
     by : str, optional
-        Column that says what is hard: most examples, parameters or cost, least kept. Default the law's
-        data axis, else its axis with most levels.
+        Column that says what is hard: most examples, parameters or cost, least kept. Default the
+        law's data axis, else its axis with most levels.
     leave : int, optional
         Hold out that many hardest levels (3 by default).
     train : float, optional
@@ -265,7 +288,7 @@ def holdout(
     if leave is not None and train is not None:
         raise ValueError("holdout takes leave= or train=, not both.")
     several = isinstance(law, Sequence)
-    laws: list[AnyLaw] = list(law) if isinstance(law, Sequence) else [law]
+    laws = list(cast(Sequence[AnyLaw], law)) if several else [law]
     wanted = pick_metric(metric, data, options.get("link"))
     log = as_log(data, wanted, columns)
     where = options.pop("where", None)
@@ -281,11 +304,11 @@ def holdout(
     return _judge(fitted, whole, log, easy, hard, axis, level)
 
 
-def _hard(
-    log: RunLog, by: str, whole: Fit, leave: int, train: float | None
-) -> NDArray[np.bool_]:
+def _hard(log: RunLog, by: str, whole: Fit, leave: int, train: float | None) -> NDArray[np.bool_]:
     if by not in log.frame.columns:
-        raise ValueError(f"by: the log has no column {by!r}; it has {', '.join(log.frame.columns)}.")
+        raise ValueError(
+            f"by: the log has no column {by!r}; it has {', '.join(log.frame.columns)}."
+        )
     used = whole.problem.frame.index
     values = log.frame[by].to_numpy(dtype=float, na_value=np.nan)
     hardness = -values if by == "kept" else values
@@ -310,7 +333,12 @@ def _hard(
 
 
 def _judge(
-    fitted: Fit | Forecast, whole: Fit, log: RunLog, easy: RunLog, hard: NDArray[np.bool_], by: str,
+    fitted: Fit | Forecast,
+    whole: Fit,
+    log: RunLog,
+    easy: RunLog,
+    hard: NDArray[np.bool_],
+    by: str,
     level: float,
 ) -> Holdout:
     held = log.frame[hard]
@@ -345,7 +373,8 @@ def _baselines(
         "mean": np.full(len(observed), float(y.mean())),
     }
     if (x > 0).all() and (x_new > 0).all() and np.ptp(x) > 0:
-        slope, intercept = np.polyfit(np.log(x), np.log(y) if (y > 0).all() else y, 1)
-        line = intercept + slope * np.log(x_new)
-        guesses["straight line in log"] = np.exp(line) if (y > 0).all() else line
+        positive = bool((y > 0).all())
+        line = np.polynomial.Polynomial.fit(np.log(x), np.log(y) if positive else y, 1)
+        guess = np.asarray(line(np.log(x_new)), float)
+        guesses["straight line in log"] = np.exp(guess) if positive else guess
     return pd.Series({k: float(np.abs(g / observed - 1.0).mean()) for k, g in guesses.items()})

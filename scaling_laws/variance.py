@@ -1,11 +1,11 @@
-"""Variance beyond what is known: the Q-profile estimator, for one target or many."""
+"""Two pieces of linear-model arithmetic: the Q-profile variance, and a scaled inverse."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["paule_mandel"]
+__all__ = ["inverse_information", "paule_mandel"]
 
 Array = NDArray[np.float64]
 
@@ -34,3 +34,16 @@ def paule_mandel(
         with np.errstate(invalid="ignore", divide="ignore"):
             s = np.where(over, np.maximum(s + f / slope * (f / target - 1.0), 0.0), s)
     return np.nan_to_num(s)
+
+
+def inverse_information(jacobian: Array) -> Array:
+    """Return ``(J J^T)^-1`` of a scaled Jacobian ``[p, n]``, each parameter in its own unit.
+
+    A combination that the rows do not touch gets variance 0, not infinity: `identifiability` names
+    it.
+    """
+    norm = np.sqrt((jacobian * jacobian).sum(1))
+    norm = np.where(norm > 0, norm, 1.0)
+    unit = jacobian / norm[:, None]
+    inverse = np.asarray(np.linalg.pinv(unit @ unit.T, rcond=1e-13, hermitian=True), float)
+    return inverse / np.outer(norm, norm)

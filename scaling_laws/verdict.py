@@ -1,9 +1,9 @@
 """Is there a law at all? law, flat, inverse, non-monotone, too noisy, or too few levels.
 
 Works on means per level, on the residual scale, after removing what other axes and factors explain.
-The trend test permutes levels, so its error rate does not rest on normal noise; its statistic is the
-best correlation with a family of monotone curves ``(x^c - 1) / c`` (power laws above a floor have
-``c < 0``).
+The trend test permutes levels, so its error rate does not rest on normal noise; its statistic is
+the best correlation with a family of monotone curves ``(x^c - 1) / c`` (power laws above a floor
+have ``c < 0``).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Verdict:
     axis : str
     levels : int
     change, low, high : float
-        Change of the metric over the whole range of the axis by a straight line in ``log x``, with a
-        90 % interval, on the residual scale.
+        Change of the metric over the whole range of the axis by a straight line in ``log x``, with
+        a 90 % interval, on the residual scale.
     p_better, p_worse : float
         Permutation p-values of an improving and a worsening trend.
     sentence : str
@@ -98,7 +98,12 @@ def _remove_groups(y: Array, x: Array, codes: NDArray[np.intp]) -> Array:
 
 
 def judge(
-    x: Array, y: Array, rng: np.random.Generator, *, axis: str = "x", scale: float = 1.0,
+    x: Array,
+    y: Array,
+    rng: np.random.Generator,
+    *,
+    axis: str = "x",
+    scale: float = 1.0,
     name: str = "the score",
 ) -> Verdict:
     """Judge levels ``x`` (ascending) with means ``y``, larger = better.
@@ -115,21 +120,41 @@ def judge(
     """
     n = len(x)
     if n < _FEWEST:
-        return Verdict("too few", axis, n, np.nan, np.nan, np.nan, np.nan, np.nan,
-                       f"{axis} has {n} levels; {_FEWEST} are the least that can show a trend.")
+        return Verdict(
+            "too few",
+            axis,
+            n,
+            np.nan,
+            np.nan,
+            np.nan,
+            np.nan,
+            np.nan,
+            f"{axis} has {n} levels; {_FEWEST} are the least that can show a trend.",
+        )
     u = np.log(x) if (x > 0).all() else x
     u = (u - u[0]) / (u[-1] - u[0])
     change, low, high = _line(u, y)
     if np.ptp(y) <= 1e-12 * max(1.0, float(np.abs(y).max())):
-        return Verdict("flat", axis, n, 0.0, 0.0, 0.0, 1.0, 1.0,
-                       f"{name} does not change with {axis}: predict its mean.")
+        return Verdict(
+            "flat",
+            axis,
+            n,
+            0.0,
+            0.0,
+            0.0,
+            1.0,
+            1.0,
+            f"{name} does not change with {axis}: predict its mean.",
+        )
     curves = _curves(u)
     p_better, p_worse = _permute(curves, y, rng)
     words = f"{change:+.3g} over the range of {axis} (90 % interval {low:+.3g} to {high:+.3g})"
     trend = min(p_better, p_worse) <= _TAIL
     if _turns(u, y, curves) < (_TURN_AGAINST_TREND if trend else _TURN):
-        kind, sentence = "non-monotone", (
-            f"{name} turns inside the range of {axis}; a monotone law would mislead. {words}.")
+        kind, sentence = (
+            "non-monotone",
+            (f"{name} turns inside the range of {axis}; a monotone law would mislead. {words}."),
+        )
     elif p_better <= _TAIL:
         kind, sentence = "law", f"{name} improves with {axis}: {words}."
     elif p_worse <= _TAIL:
@@ -137,8 +162,13 @@ def judge(
     elif max(abs(low), abs(high)) <= _MEANINGFUL * scale:
         kind, sentence = "flat", f"{name} does not change with {axis}: {words}. Predict its mean."
     else:
-        kind, sentence = "too noisy", (
-            f"no trend of {name} with {axis} stands out of the noise: {words}. Add levels or seeds.")
+        kind, sentence = (
+            "too noisy",
+            (
+                f"no trend of {name} with {axis} stands out of the noise: {words}. "
+                "Add levels or seeds."
+            ),
+        )
     return Verdict(kind, axis, n, change, low, high, p_better, p_worse, sentence)
 
 

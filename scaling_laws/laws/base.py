@@ -1,4 +1,4 @@
-"""What a law is: parameters with meanings, axes, a formula with its derivatives, levels of a factor.
+"""What a law is: parameters with meanings, axes, a formula with derivatives, levels of a factor.
 
 A law is written once, per point; `Model` (in ``model.py``) binds it to the rows of a log.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,9 @@ class Param:
     lower, upper : float
         Bounds of the estimate.
     soft : float or None
-        Where the lower bound lies while draws may cross it (they are clipped afterwards); None keeps
-        the bound hard. ``-inf`` asks for minus the curve's own size at the centre of the data.
+        Where the lower bound lies while draws may cross it (they are clipped afterwards); None
+        keeps the bound hard. ``-inf`` asks for minus the curve's own size at the centre of the
+        data.
     search : tuple of float or None
         Range of starts where a bound is infinite. None: taken from the data.
     role : {"limit", "amplitude", "shape"}
@@ -56,7 +57,9 @@ class Param:
 
     def __post_init__(self) -> None:
         if not self.lower < self.upper:
-            raise ValueError(f"Param {self.meaning!r}: lower {self.lower} is not below {self.upper}.")
+            raise ValueError(
+                f"Param {self.meaning!r}: lower {self.lower} is not below {self.upper}."
+            )
         if self.scale == "log" and self.lower <= 0:
             raise ValueError(f"Param {self.meaning!r}: a log-scaled parameter needs lower > 0.")
 
@@ -100,8 +103,8 @@ class Frame:
     sign : {-1, 1}
         -1: deficits lower a score; +1: they raise a loss.
     local : bool
-        True: amplitudes are local slopes at the centre of the data (best conditioned, and an exponent
-        may pass smoothly through 0); False: amplitudes are the printed ones.
+        True: amplitudes are local slopes at the centre of the data (best conditioned, and an
+        exponent may pass smoothly through 0); False: amplitudes are the printed ones.
     centre : mapping
         Geometric mean of each axis in the data.
     """
@@ -136,9 +139,9 @@ class Law:
         ``False``: own although it would be shared).
     """
 
-    axes: ClassVar[tuple[str | Axis, ...]] = ()
+    axes: tuple[str | Axis, ...] = ()
     output: ClassVar[Literal["eta", "mean"]] = "mean"
-    formula_text: ClassVar[str] = ""
+    formula_text: str = ""
     #: Parameters that are whole numbers of the law's options, so that a saved fit can rebuild it.
     options: Mapping[str, Any]
 
@@ -149,17 +152,14 @@ class Law:
         **options: Any,
     ) -> None:
         self.by: tuple[str, ...] = (by,) if isinstance(by, str) else tuple(by)
-        self.share: dict[str, bool] = (
-            dict(share)
-            if isinstance(share, Mapping)
-            else dict.fromkeys([share] if isinstance(share, str) else share, True)
-        )
+        self.share = _flags(share)
         self.options = options
         self.params: dict[str, Param] = self.declare()
         for name in self.share:
             if name not in self.params:
                 raise ValueError(
-                    f"share: {name!r} is no parameter of {self.name}; it has {', '.join(self.params)}."
+                    f"share: {name!r} is no parameter of {self.name}; it has "
+                    f"{', '.join(self.params)}."
                 )
 
     @property
@@ -194,7 +194,7 @@ class Law:
         raise TypeError(f"{self.name} declares no formula(self, x, {', '.join(self.params)}).")
 
     def derivatives(self, x: Values, **params: Array) -> dict[str, Array] | None:
-        """Return the derivative of the formula in each parameter; None: differentiate numerically."""
+        """Return the formula's derivative in each parameter; None: differentiate numerically."""
         return None
 
     def evaluate(
@@ -212,7 +212,7 @@ class Law:
             return mean, {k: given[k] * self._stretch(k, theta[k], value[k]) for k in self.params}
 
     def _stretch(self, name: str, coordinate: Array, value: Array) -> Array | float:
-        """d value / d coordinate."""
+        """Differentiate the value in its coordinate."""
         scale = self.params[name].scale
         if scale == "log":
             return value
@@ -245,6 +245,12 @@ class Law:
         words = [f"by={self.by!r}"] * bool(self.by) + [f"share={self.share!r}"] * bool(self.share)
         words += [f"{k}={v!r}" for k, v in self.options.items()]
         return f"{self.name}({', '.join(words)})"
+
+
+def _flags(share: Iterable[str] | Mapping[str, bool]) -> dict[str, bool]:
+    if isinstance(share, Mapping):
+        return {str(k): bool(v) for k, v in cast(Mapping[str, bool], share).items()}
+    return dict.fromkeys([share] if isinstance(share, str) else share, True)
 
 
 class FunctionLaw(Law):
@@ -292,7 +298,8 @@ def from_function(
     Parameters
     ----------
     function : callable
-        ``f(column, ..., parameter, ...)`` of NumPy arrays that broadcast; returns the metric's mean.
+        ``f(column, ..., parameter, ...)`` of NumPy arrays that broadcast; returns the metric's
+        mean.
     axes : iterable of str
         Arguments that are columns of the log; all others are parameters.
     params : mapping, optional
@@ -320,7 +327,9 @@ def from_function(
             else Param(f"parameter {name}", lower=bounds[0], upper=bounds[1])
         )
     if given:
-        raise ValueError(f"params: {sorted(given)} are no arguments of the function; it has {names}.")
+        raise ValueError(
+            f"params: {sorted(given)} are no arguments of the function; it has {names}."
+        )
     if not declared:
         raise ValueError(f"the function has no parameters to fit: all of {names} are columns.")
     return FunctionLaw(function, axes, declared, **options)

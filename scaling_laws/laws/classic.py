@@ -27,5 +27,7 @@ class Chinchilla(DeficitLaw):
     E = Param("irreducible loss", "{metric}", lower=0.0, soft=-float("inf"), role="limit")
     A = Param("cost of a finite model, at 1 parameter", "{metric}", role="amplitude")
     B = Param("cost of finite data, at 1 token", "{metric}", role="amplitude")
-    alpha = Param("exponent of the parameters", lower=0.01, upper=3.0, soft=-0.6, search=(.02, 1.5))
+    alpha = Param(
+        "exponent of the parameters", lower=0.01, upper=3.0, soft=-0.6, search=(0.02, 1.5)
+    )
     beta = Param("exponent of the tokens", lower=0.01, upper=3.0, soft=-0.6, search=(0.02, 1.5))

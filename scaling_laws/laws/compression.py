@@ -15,9 +15,9 @@ Array = NDArray[np.float64]
 class Collapse(Law):
     """``score = floor + (acc1 - floor) (1 + k0^s) / (1 + (k0 / kept)^s)``.
 
-    General knowledge against the fraction kept: the floored logit is a straight line in log kept, up
-    to the factor that makes ``acc1`` the score of the whole model. The half-collapse point is solved
-    from ``R(kept) = 1/2``; it is not ``k0``.
+    General knowledge against the fraction kept: the floored logit is a straight line in log kept,
+    up to the factor that makes ``acc1`` the score of the whole model. The half-collapse point is
+    solved from ``R(kept) = 1/2``; it is not ``k0``.
 
     Parameters
     ----------
@@ -30,8 +30,9 @@ class Collapse(Law):
     formula_text = "floor + (acc1 - floor) (1 + k0^s) / (1 + (k0/kept)^s)"
     axes = ("kept",)
     acc1 = Param("score of the whole model", "{metric}", upper=1.0, role="limit")
-    k0 = Param("fraction kept at the middle of the collapse", lower=0.01, upper=3.0, scale="log",
-               soft=None)
+    k0 = Param(
+        "fraction kept at the middle of the collapse", lower=0.01, upper=3.0, scale="log", soft=None
+    )
     s = Param("steepness of the collapse", lower=0.3, upper=200.0, scale="log", search=(0.5, 40.0))
 
     def __init__(self, floor: float | None = None, **options: object) -> None:
@@ -43,8 +44,10 @@ class Collapse(Law):
         a = s * np.log(k0)
         b = a - s * np.log(kept)
         r = np.exp(np.logaddexp(0.0, a) - np.logaddexp(0.0, b))
-        return r, 1.0 / (1.0 + np.exp(-np.clip(a, -500, 500))), 1.0 / (
-            1.0 + np.exp(-np.clip(b, -500, 500))
+        return (
+            r,
+            1.0 / (1.0 + np.exp(-np.clip(a, -500, 500))),
+            1.0 / (1.0 + np.exp(-np.clip(b, -500, 500))),
         )
 
     def formula(self, x: Values, **params: Array) -> Array:
@@ -74,8 +77,8 @@ class Collapse(Law):
 class Plateau(Law):
     """``error(v) = e0 [(v^2 + q^2) / (v^2 + p^2)]^(g/2) / [(1 + q^2) / (1 + p^2)]^(g/2)``.
 
-    Plateau - power law - plateau in the fraction kept ``v``, with ``q = p (e1 / e0)^(1/g)``; ``e0`` is
-    the error of the whole model. For a score the error is ``top - score``.
+    Plateau - power law - plateau in the fraction kept ``v``, with ``q = p (e1 / e0)^(1/g)``; ``e0``
+    is the error of the whole model. For a score the error is ``top - score``.
 
     Parameters
     ----------
@@ -93,11 +96,17 @@ class Plateau(Law):
     formula_text = "e0 [(v^2 + q^2) / (v^2 + p^2)]^(g/2) / [same at v = 1]"
     axes = ("kept",)
     e0 = Param("error of the whole model", "{metric}", lower=1e-9, scale="log", role="amplitude")
-    ratio = Param("error of the second plateau over e0, before normalisation", lower=1.0, upper=1e4,
-                  scale="log", search=(1.2, 100.0))
+    ratio = Param(
+        "error of the second plateau over e0, before normalisation",
+        lower=1.0,
+        upper=1e4,
+        scale="log",
+        search=(1.2, 100.0),
+    )
     p = Param("fraction kept where the second plateau begins", lower=1e-3, upper=1.0, scale="log")
-    g = Param("exponent between the plateaus", lower=0.05, upper=10.0, scale="log",
-              search=(0.2, 5.0))
+    g = Param(
+        "exponent between the plateaus", lower=0.05, upper=10.0, scale="log", search=(0.2, 5.0)
+    )
 
     def __init__(self, top: float | None = None, **options: object) -> None:
         self.top = top

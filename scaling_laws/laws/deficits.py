@@ -71,6 +71,7 @@ class Decay:
     report: float | None = None
 
     def basis(self, x: Values, p: Values, frame: Frame) -> tuple[Array, Mapping[str, Array]]:
+        """Return the term for amplitude 1 and its derivatives in the shapes."""
         u = x[self.axis]
         if not self.local(frame):
             t = np.exp(-p[self.exponent] * u)
@@ -80,9 +81,11 @@ class Decay:
         return w, {self.exponent: -(u * t + w) / b}
 
     def local(self, frame: Frame) -> bool:
+        """Whether the amplitude is a slope here."""
         return frame.local and frame.sign < 0
 
     def outward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
+        """Turn the kernel's coordinates into printed parameters, in place."""
         b = p[self.exponent]
         if self.local(frame):
             flat = b <= 0
@@ -92,6 +95,7 @@ class Decay:
         p[self.amplitude] = p[self.amplitude] * np.exp(b * self._shift(frame))
 
     def inward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
+        """Turn printed parameters into the kernel's coordinates, in place."""
         b = p[self.exponent]
         p[self.amplitude] = p[self.amplitude] * np.exp(-b * self._shift(frame))
         if self.local(frame):
@@ -115,6 +119,7 @@ class RectifiedDecay:
     offset: str
 
     def basis(self, x: Values, p: Values, frame: Frame) -> tuple[Array, Mapping[str, Array]]:
+        """Return the term for amplitude 1 and its derivatives in the shapes."""
         u, q = x[self.axis], p[self.offset]
         b = _nonzero(p[self.exponent])
         g, e = _expm1_over(b * u, b)  # g = (u^b - 1) / b
@@ -131,6 +136,7 @@ class RectifiedDecay:
         }
 
     def outward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
+        """Turn the kernel's coordinates into printed parameters, in place."""
         q = p[self.offset]
         if frame.local and frame.sign < 0:
             rate = p[self.exponent] * (1.0 - q)
@@ -140,6 +146,7 @@ class RectifiedDecay:
         p[self.offset] = q / (1.0 - q)
 
     def inward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
+        """Turn printed parameters into the kernel's coordinates, in place."""
         p[self.offset] = p[self.offset] / (1.0 + p[self.offset])
         if frame.local and frame.sign < 0:
             p[limit] = p[limit] + frame.sign * p[self.amplitude]
@@ -158,6 +165,7 @@ class Shrink:
     exponent: str
 
     def basis(self, x: Values, p: Values, frame: Frame) -> tuple[Array, Mapping[str, Array]]:
+        """Return the term for amplitude 1 and its derivatives in the shapes."""
         w = x[self.axis]
         if not frame.local:
             g = p[self.exponent]
@@ -171,6 +179,7 @@ class Shrink:
         return float(-np.log(frame.centre[self.axis]))
 
     def outward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
+        """Turn the kernel's coordinates into printed parameters, in place."""
         if frame.local:
             g = p[self.exponent]
             with np.errstate(all="ignore"):
@@ -178,6 +187,7 @@ class Shrink:
                 p[self.amplitude] = np.where(g <= 0, np.inf, scaled)
 
     def inward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
+        """Turn printed parameters into the kernel's coordinates, in place."""
         if frame.local:
             g = p[self.exponent]
             p[self.amplitude] = p[self.amplitude] * g * np.exp(g * self._centre(frame))
@@ -194,6 +204,7 @@ class ScaledDecay:
     size_exponent: str
 
     def basis(self, x: Values, p: Values, frame: Frame) -> tuple[Array, Mapping[str, Array]]:
+        """Return the term for amplitude 1 and its derivatives in the shapes."""
         u, w = x[self.axis], x[self.size]
         t = np.exp(p[self.size_exponent] * w - p[self.exponent] * u)
         return t, {self.exponent: -u * t, self.size_exponent: w * t}

@@ -20,15 +20,30 @@ __all__ = ["Compressed"]
 Kind = Literal["additive", "multiplicative", "interaction", "rectified"]
 
 _PARAMS = {
-    "e": Param("limit of infinite data at the full size", "{metric}", lower=0.0,
-               soft=-float("inf"), role="limit"),
-    "a": Param("what more data can still remove, at the centre of the data", "{metric}",
-               role="amplitude"),
+    "e": Param(
+        "limit of infinite data at the full size",
+        "{metric}",
+        lower=0.0,
+        soft=-float("inf"),
+        role="limit",
+    ),
+    "a": Param(
+        "what more data can still remove, at the centre of the data", "{metric}", role="amplitude"
+    ),
     "b": Param("exponent of the data", lower=0.01, upper=3.0, soft=-0.6, search=(0.02, 1.5)),
-    "d": Param("data already known before training, relative to the centre", lower=0.0, upper=1e4,
-               scale="share"),
-    "h": Param("exponent by which a smaller student needs more data", lower=0.0, upper=5.0,
-               soft=-3.0, search=(0.0, 3.0)),
+    "d": Param(
+        "data already known before training, relative to the centre",
+        lower=0.0,
+        upper=1e4,
+        scale="share",
+    ),
+    "h": Param(
+        "exponent by which a smaller student needs more data",
+        lower=0.0,
+        upper=5.0,
+        soft=-3.0,
+        search=(0.0, 3.0),
+    ),
     "c": Param("cost of pruning, per unit of kept^-g - 1", "{metric}", role="amplitude"),
     "g": Param("exponent of the size", lower=0.01, upper=5.0, soft=-3.0, search=(0.05, 4.0)),
 }
@@ -44,22 +59,23 @@ _USED: dict[str, str] = {
 class Compressed(DeficitLaw):
     """``score = floor + (top - floor) sigmoid(eta)``, ``eta = e - a u^-b - c (v^-g - 1)``.
 
-    ``u`` = examples over their geometric mean, ``v`` = fraction kept; for a loss the same deficits are
-    added, ``loss = e + a u^-b + c (v^-g - 1)``.
+    ``u`` = examples over their geometric mean, ``v`` = fraction kept; for a loss the same deficits
+    are added, ``loss = e + a u^-b + c (v^-g - 1)``.
 
     Parameters
     ----------
     kind : {"additive", "multiplicative", "interaction", "rectified"}
         additive ``a u^-b + c (v^-g - 1)``; multiplicative ``a u^-b v^-g``; interaction
-        ``a u^-b v^-h + c (v^-g - 1)``; rectified: additive with ``(1 + d) / (u^b + d)`` for ``u^-b``.
+        ``a u^-b v^-h + c (v^-g - 1)``; rectified: additive with ``(1 + d) / (u^b + d)`` for
+        ``u^-b``.
     by : str or sequence of str
         Factors such as ``"format"``: ``e``, ``a``, ``c`` are own per level, exponents are shared.
     share : iterable or mapping
-        Overrides that by name: ``share=["e"]`` shares the limit too, ``share={"b": False}`` gives each
-        level its own exponent.
+        Overrides that by name: ``share=["e"]`` shares the limit too, ``share={"b": False}`` gives
+        each level its own exponent.
     size : {"kept", "params"}
-        ``params`` where several teachers or off-the-shelf sizes are compared; ``v`` is then relative
-        to `full`.
+        ``params`` where several teachers or off-the-shelf sizes are compared; ``v`` is then
+        relative to `full`.
     full : float, optional
         Parameters that count as the full size, needed with ``size="params"``.
     data : str
@@ -86,7 +102,9 @@ class Compressed(DeficitLaw):
         if kind not in _USED:
             raise ValueError(f"kind: {kind!r} is not one of {', '.join(_USED)}.")
         if size == "params" and full is None:
-            raise ValueError('size="params" needs full=, the parameters that count as the full size.')
+            raise ValueError(
+                'size="params" needs full=, the parameters that count as the full size.'
+            )
         self.kind = kind
         self.axes = (Axis(data), Axis(size, report=full if size == "params" else 1.0))
         self.size_axes = (size,)

@@ -7,9 +7,7 @@ from scaling_laws.laws.deficits import Decay, DeficitLaw, RectifiedDecay
 
 __all__ = ["Power", "Rectified"]
 
-LIMIT = Param(
-    "limit of infinite data", "{metric}", lower=0.0, soft=-float("inf"), role="limit"
-)
+LIMIT = Param("limit of infinite data", "{metric}", lower=0.0, soft=-float("inf"), role="limit")
 EXPONENT = Param("exponent of the data", lower=0.01, upper=3.0, soft=-0.6, search=(0.02, 1.5))
 
 
@@ -32,8 +30,9 @@ class Power(DeficitLaw):
 
     formula_text = "E + A u^-a"
     E = LIMIT
-    A = Param("what more data can still remove, at the centre of the data", "{metric}",
-              role="amplitude")
+    A = Param(
+        "what more data can still remove, at the centre of the data", "{metric}", role="amplitude"
+    )
     a = EXPONENT
 
     def __init__(self, axis: str = "examples", **options: object) -> None:
@@ -45,8 +44,8 @@ class Power(DeficitLaw):
 class Rectified(DeficitLaw):
     """``loss = E + A (1 + d) / (u^a + d)``; ``score: eta = E - A (1 + d) / (u^a + d)``.
 
-    ``d`` is what the pretrained model knew already, in units of the data: the curve is flat until the
-    examples exceed it. ``d = 0`` is `Power`.
+    ``d`` is what the pretrained model knew already, in units of the data: the curve is flat until
+    the examples exceed it. ``d = 0`` is `Power`.
 
     Parameters
     ----------
@@ -65,8 +64,12 @@ class Rectified(DeficitLaw):
     E = LIMIT
     A = Power.A
     a = EXPONENT
-    d = Param("data already known before training, relative to the centre", lower=0.0, upper=1e4,
-              scale="share")
+    d = Param(
+        "data already known before training, relative to the centre",
+        lower=0.0,
+        upper=1e4,
+        scale="share",
+    )
 
     def __init__(self, axis: str = "examples", **options: object) -> None:
         self.axes = (axis,)

@@ -35,8 +35,7 @@ GENERAL = sl.Metric("quiz", "higher", "general", 0.25, 1.0, "logit", "proportion
 TRUTHS = {
     "additive": (sl.laws.Compressed("additive"), dict(e=2.3, a=0.8, b=0.35, c=0.5, g=0.9)),
     "multiplicative": (sl.laws.Compressed("multiplicative"), dict(e=2.3, a=0.9, b=0.35, g=0.7)),
-    "rectified": (
-        sl.laws.Compressed("rectified"), dict(e=2.3, a=1.2, b=0.6, d=0.5, c=0.5, g=0.9)),
+    "rectified": (sl.laws.Compressed("rectified"), dict(e=2.3, a=1.2, b=0.6, d=0.5, c=0.5, g=0.9)),
     "collapse": (sl.laws.Collapse(), dict(acc1=0.75, k0=0.5, s=6.0)),
 }
 ITEMS = (1_000, 10_000)
@@ -65,24 +64,33 @@ class Cell:
             if self.chained:
                 return pd.DataFrame(
                     [(k, f"c{c}") for c in range(self.units) for k in (1.0, 0.79, 0.58, 0.37)],
-                    columns=["kept", "chain_id"])
+                    columns=["kept", "chain_id"],
+                )
             return pd.DataFrame({"kept": np.linspace(0.3, 1.0, self.units)})
         if self.chained:
             rows = [(LEVELS[c % 4], k, f"c{c}") for c in range(self.units) for k in KEPT]
             return pd.DataFrame(rows, columns=["examples", "kept", "chain_id"])
         kept = KEPT if self.units == 12 else (1.0, *KEPT)
-        return pd.DataFrame(
-            [(n, k) for n in LEVELS for k in kept], columns=["examples", "kept"])
+        return pd.DataFrame([(n, k) for n in LEVELS for k in kept], columns=["examples", "kept"])
 
     def points(self) -> pd.DataFrame:
         """Inside; at twice the data (between levels, for collapse); one level further."""
         if self.truth == "collapse":
-            return pd.DataFrame({
-                "where": ["inside", "between", "next level"], "kept": [0.65, 0.45, 0.16],
-                "stage": [3, 4, 5] if self.chained else [1, 1, 1]})
-        return pd.DataFrame({
-            "where": ["inside", "2x data", "next level"], "examples": [49_000, 800_000, 400_000],
-            "kept": [0.58, 0.58, 0.16], "stage": [2, 2, 4] if self.chained else [1, 1, 1]})
+            return pd.DataFrame(
+                {
+                    "where": ["inside", "between", "next level"],
+                    "kept": [0.65, 0.45, 0.16],
+                    "stage": [3, 4, 5] if self.chained else [1, 1, 1],
+                }
+            )
+        return pd.DataFrame(
+            {
+                "where": ["inside", "2x data", "next level"],
+                "examples": [49_000, 800_000, 400_000],
+                "kept": [0.58, 0.58, 0.16],
+                "stage": [2, 2, 4] if self.chained else [1, 1, 1],
+            }
+        )
 
     def noise(self) -> Noise:
         """Run noise, or noise that accumulates along chains, and the test set."""
@@ -98,7 +106,10 @@ class Cell:
 
 CELLS = [
     Cell(truth, items, chained, units)
-    for truth in TRUTHS for items in ITEMS for chained in (False, True) for units in SIZES
+    for truth in TRUTHS
+    for items in ITEMS
+    for chained in (False, True)
+    for units in SIZES
 ]
 
 
@@ -106,8 +117,9 @@ def run(cell: Cell, logs: int, seed: int) -> pd.DataFrame:
     """Coverage of one cell."""
     law, truth = TRUTHS[cell.truth]
     metric = GENERAL if cell.truth == "collapse" else JOINT
-    table = sl.coverage(law, cell.design(), truth, cell.noise(), cell.points(), metric=metric,
-                        n=logs, rng=seed)
+    table = sl.coverage(
+        law, cell.design(), truth, cell.noise(), cell.points(), metric=metric, n=logs, rng=seed
+    )
     table.insert(0, "cell", cell.name)
     return table
 
@@ -146,11 +158,16 @@ def main(arguments: list[str] | None = None) -> int:
             wide = wide.loc[cell.points()["where"]]
             oracle = table[table["interval"] == "mean"]["oracle"].to_numpy()
             cells_text = "  ".join(
-                f"{w}: " + "/".join(f"{100 * v:.1f}" for v in wide.loc[w, ["mean", "run", "score"]])
-                + f" ({o:.2f})" for w, o in zip(wide.index, oracle, strict=True))
+                f"{w}: "
+                + "/".join(f"{100 * v:.1f}" for v in wide.loc[w, ["mean", "run", "score"]])
+                + f" ({o:.2f})"
+                for w, o in zip(wide.index, oracle, strict=True)
+            )
             print(f"{cell.name:46s} {cells_text}  refused {table['refused'].max():.3f}", flush=True)
-    print(f"{len(cells)} cells, {asked.logs} logs each, {time.perf_counter() - begin:.0f} s; "
-          "coverage mean/run/score in %, (width of mean over the oracle's)")
+    print(
+        f"{len(cells)} cells, {asked.logs} logs each, {time.perf_counter() - begin:.0f} s; "
+        "coverage mean/run/score in %, (width of mean over the oracle's)"
+    )
     print("\n".join(broken) if broken else "all limits hold")
     return int(bool(broken))
 
