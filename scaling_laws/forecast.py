@@ -117,10 +117,9 @@ class Forecast:
         table = self.best.predict(data, interval=None, **axes)
         columns = [c for c in table.columns if c != "estimate"]
         points = table[columns]
-        forms = {k: self.fits[k] for k in self._counts}
         log_scale = self.best.model.link.kind == "log"
         centre = np.zeros(len(points))
-        for form, one in forms.items():
+        for form, one in self.fits.items():
             own = one.predict(points, interval=None)["estimate"].to_numpy()
             centre += float(self.weights[form]) * (np.log(own) if log_scale else own)
         out = points.copy()

@@ -1,0 +1,125 @@
+"""Hold-out, choice and Forecast."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scaling_laws as sl
+
+FORMS = (sl.laws.Power(), sl.laws.Rectified())
+
+
+@pytest.fixture(scope="module")
+def curve():
+    """Twelve sizes of a rectified curve, half a percent of noise."""
+    x = np.logspace(2, 6, 12).round()
+    rng = np.random.default_rng(3)
+    loss = 0.5 + 2.0 / (30 + x**0.5) * 10
+    return pd.DataFrame({"examples": x, "loss": loss * np.exp(0.005 * rng.normal(size=12))})
+
+
+def test_outer_losses_never_reach_the_choice(curve):
+    """Changing the held-out losses changes no forecast, weight or interval."""
+    changed = curve.copy()
+    changed.loc[changed["examples"] > 1e5, "loss"] *= 3.0
+    a, b = (sl.holdout(FORMS, c, "loss", leave=3) for c in (curve, changed))
+    assert len(a.frame) == 3
+    for column in ("estimate", "low", "high"):
+        np.testing.assert_array_equal(a.frame[column], b.frame[column])
+    pd.testing.assert_series_equal(a.fitted.weights, b.fitted.weights)
+    np.testing.assert_allclose(b.frame["ratio"] * 3.0, a.frame["ratio"], rtol=1e-12)
+
+
+def test_hardest_levels_are_the_largest_examples_or_the_least_kept(curve):
+    assert sl.holdout(FORMS[0], curve, "loss", leave=2).frame["examples"].min() > 4e5
+    kept = pd.DataFrame({"kept": [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2]})
+    law = sl.laws.Collapse()
+    log = sl.simulate(law, kept, {"acc1": 0.75, "k0": 0.5, "s": 5.0}, 0.005, 1, metric="mmlu")
+    held = sl.holdout(law, log, "mmlu", leave=2)
+    assert sorted(held.frame["kept"]) == [0.2, 0.3]
+
+
+def test_train_takes_the_easiest_share(curve):
+    held = sl.holdout(FORMS[0], curve, "loss", by="examples", train=0.5)
+    assert len(held.frame) == 6
+    assert held.fitted.problem.n == 6
+
+
+def test_measures_follow_from_the_frame(curve):
+    held = sl.holdout(FORMS[0], curve, "loss", leave=3)
+    ratio = held.frame["estimate"] / held.frame["observed"]
+    assert held.are == pytest.approx(np.abs(ratio - 1).mean())
+    assert held.bias == pytest.approx(ratio.mean() - 1)
+    inside = held.frame["observed"].between(held.frame["low"], held.frame["high"])
+    assert held.coverage == inside.mean()
+    best = curve.nsmallest(9, "examples")["loss"].min()
+    truth = curve.nlargest(3, "examples")["loss"]
+    assert held.baselines["best seen so far"] == pytest.approx(np.abs(best / truth - 1).mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"leave": 12}, "leave between 1 and 11"),
+        ({"leave": 0}, "leave between 1 and 11"),
+        ({"train": 1.5}, r"not in \(0, 1\)"),
+        ({"leave": 3, "train": 0.5}, "not both"),
+        ({"by": "cost"}, "no column 'cost'"),
+    ],
+)
+def test_impossible_holdouts_are_sentences(curve, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        sl.holdout(FORMS[0], curve, "loss", **options)
+
+
+def test_forecast_mixes_by_weight(curve):
+    choice = sl.choose(FORMS, curve, "loss")
+    forecast = choice.forecast
+    assert forecast.weights.sum() == pytest.approx(1.0)
+    assert (forecast.weights >= 0).all()
+    own = [
+        np.log(f.predict(examples=2e6, interval=None)["estimate"][0]) for f in choice.fits.values()
+    ]
+    mixed = np.log(forecast.predict(examples=2e6, interval=None)["estimate"][0])
+    assert mixed == pytest.approx(np.dot(forecast.weights, own), rel=1e-12)
+
+
+def test_forecast_is_as_wide_as_forms_and_record_say(curve):
+    choice = sl.choose(FORMS, curve, "loss")
+    far = choice.forecast.predict(examples=[1e7, 1e8])
+    assert (far["support"] == "outside").all()
+    for form in choice.forecast.admissible:
+        own = choice.fits[form].predict(examples=[1e7, 1e8], interval=None)["estimate"]
+        assert (far["low"] <= own + 1e-12).all()
+        assert (far["high"] >= own - 1e-12).all()
+    half = np.log(far["high"] / far["estimate"])
+    record = 1.6448 * choice.forecast.growth * far["distance"]
+    assert (half >= record * (1 - 1e-4)).all()
+
+
+def test_forecast_draws_sum_to_all_and_repeat(curve):
+    forecast = sl.choose(FORMS, curve, "loss").forecast
+    points = pd.DataFrame({"examples": [1e4, 1e5]})
+    first, again = (forecast.draws_at(points, "run", rng=5) for _ in range(2))
+    assert first.shape == (2, 1000)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_frame_says_what_was_tried(curve):
+    choice = sl.choose([*FORMS, sl.laws.Chinchilla()], curve, "loss")
+    assert len(choice.frame) == 2
+    assert "needs the column 'params'" in next(iter(choice.failed.values()))
+    assert any(n.code == "forms_tried" and n.sentence.startswith("3 forms") for n in choice.notes)
+    assert choice.verdict.kind == "law"
+
+
+def test_too_few_runs_have_no_aicc():
+    few = pd.DataFrame({"examples": [1e2, 1e3, 1e4, 1e5], "loss": [3.0, 2.0, 1.6, 1.4]})
+    choice = sl.choose([sl.laws.Power()], few, "loss")
+    assert choice.frame["aicc"].isna().all()
+    assert choice.frame["weight"].tolist() == [1.0]
+
+
+def test_no_form_fits():
+    with pytest.raises(ValueError, match="no form can be fitted"):
+        sl.choose([sl.laws.Chinchilla()], pd.DataFrame({"examples": [1.0], "loss": [2.0]}), "loss")

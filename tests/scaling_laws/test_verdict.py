@@ -1,0 +1,113 @@
+"""Error rates of the verdicts, from simulation, with binomial tolerances."""
+
+import numpy as np
+import pytest
+
+import scaling_laws as sl
+from scaling_laws.verdict import judge
+
+LOGS = 600
+
+
+def _signal(rng, n):
+    u = np.logspace(-1, 1, n)
+    y = -(u ** -rng.uniform(0.1, 0.6))
+    return y / y.std()
+
+
+def law(rng, n):
+    """A power law whose sd over the levels is three times the noise."""
+    return 0.1 * (_signal(rng, n) + rng.normal(size=n) / 3)
+
+
+def shuffled(rng, n):
+    return rng.permutation(law(rng, n))
+
+
+def u_shaped(rng, n):
+    t = np.linspace(-1, 1, n)
+    y = (t - rng.uniform(-0.3, 0.3)) ** 2 * rng.choice([-1, 1])
+    return 0.1 * (y / y.std() + rng.normal(size=n) / 3)
+
+
+def constant(rng, n):
+    return 0.8 + 0.02 * rng.normal(size=n)
+
+
+def share(make, kind, n, logs=LOGS, seed=0):
+    rng = np.random.default_rng(seed)
+    x = np.logspace(2, 4, n)
+    return np.mean([judge(x, make(rng, n), rng).kind == kind for _ in range(logs)])
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "at_least", "limit"),
+    [
+        (law, "law", True, 0.95),
+        (constant, "flat", True, 0.95),
+        (shuffled, "law", False, 0.05),
+        (u_shaped, "law", False, 0.05),
+    ],
+    ids=["law", "constant", "shuffled", "u-shaped"],
+)
+@pytest.mark.parametrize("levels", [6, 8])
+def test_rates(make, kind, at_least, limit, levels):
+    # Three binomial standard errors at the limit itself.
+    slack = 3 * np.sqrt(0.05 * 0.95 / LOGS)
+    found = share(make, kind, levels)
+    assert found >= limit - slack if at_least else found <= limit + slack
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("levels", [6, 8, 12])
+def test_rates_in_full(levels):
+    logs = 4000
+    slack = 2 * np.sqrt(0.05 * 0.95 / logs)
+    rates = {
+        m.__name__: share(m, k, levels, logs)
+        for m, k in [(law, "law"), (constant, "flat"), (shuffled, "law"), (u_shaped, "law")]
+    }
+    print(levels, rates)
+    assert rates["law"] >= 0.95 - slack
+    assert rates["constant"] >= 0.95 - slack
+    assert rates["shuffled"] <= 0.05 + slack
+    assert rates["u_shaped"] <= 0.05 + slack
+
+
+def test_too_few_levels_says_how_many():
+    found = judge(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]), np.random.default_rng(0))
+    assert found.kind == "too few"
+    assert "3 levels; 4 are the least" in found.sentence
+
+
+def test_exactly_constant_is_flat():
+    found = judge(np.arange(1.0, 7.0), np.full(6, 0.5), np.random.default_rng(0))
+    assert found.kind == "flat"
+    assert found.change == 0.0
+
+
+def test_a_falling_score_is_inverse():
+    rng = np.random.default_rng(0)
+    assert judge(np.logspace(2, 4, 8), -_signal(rng, 8), rng).kind == "inverse"
+
+
+def test_other_axes_are_taken_out_of_an_unbalanced_log():
+    """Small sizes were run at few examples only: the raw means would invert the trend in kept."""
+    rng = np.random.default_rng(1)
+    rows = [
+        (n, k)
+        for k in (1.0, 0.8, 0.6, 0.5, 0.4, 0.3)
+        for n in (1e3, 1e4, 1e5)
+        if not (k > 0.7 and n > 2e4) and not (k < 0.45 and n < 2e3)
+    ]
+    examples, kept = np.array(rows).T
+    loss = 1 + 2 * (examples / 1e4) ** -0.3 + 0.1 * (kept**-1.0 - 1)
+    loss *= np.exp(0.002 * rng.normal(size=len(loss)))
+    log = sl.read_runs(
+        [
+            {"examples": n, "kept": k, "loss": y}
+            for n, k, y in zip(examples, kept, loss, strict=True)
+        ]
+    )
+    choice = sl.choose([sl.laws.Compressed()], log, "loss")
+    assert {v.axis: v.kind for v in choice.verdicts}["kept"] == "law"
