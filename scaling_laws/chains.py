@@ -17,12 +17,13 @@ from scaling_laws.model import Model
 from scaling_laws.problem import Problem
 from scaling_laws.variance import paule_mandel
 
-__all__ = ["ChainError", "Curve", "accumulation", "position_of"]
+__all__ = ["ChainError", "Curve", "accumulation", "chain_rotation", "position_of"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-_GRID = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Below 1: two students of one parent at one position (two formats) are alike, never identical.
+_GRID = (0.0, 0.25, 0.5, 0.75, 0.97)
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ class ChainError:
         Evaluation variance of the rotated rows; their run variance is ``s^2`` each.
     positions : array [n]
         Place of each row in its chain, from 1.
+    variance : array [n]
+        Evaluation variance of the rows as logged.
     """
 
     rho: float
     blocks: tuple[Block, ...]
     evaluation: Array
     positions: Array
+    variance: Array
 
     def rotate(self, values: Array) -> Array:
         """Rotate the last axis ``[..., n]``."""
@@ -108,23 +112,23 @@ def _structure(rho: float, positions: Array) -> Array:
     return rho * shared + (1.0 - rho) * np.eye(len(positions))
 
 
-def _rotation(problem: Problem, rho: float, positions: Array, evaluation: Array) -> ChainError:
+def chain_rotation(unit: Index, rho: float, positions: Array, variance: Array) -> ChainError:
     """Diagonalise ``V`` and ``R`` together: rotated rows have variance ``lambda_i + s^2``."""
     lengths: dict[int, list[Index]] = {}
-    for code in np.unique(problem.unit):
-        rows = np.flatnonzero(problem.unit == code)
+    for code in np.unique(unit):
+        rows = np.flatnonzero(unit == code)
         lengths.setdefault(len(rows), []).append(rows)
-    rotated = np.empty(problem.n)
+    rotated = np.empty(len(unit))
     blocks: list[Block] = []
     for chains in lengths.values():
         turns: list[Array] = []
         for rows in chains:
             half = np.linalg.inv(np.linalg.cholesky(_structure(rho, positions[rows])))
-            values, vectors = np.linalg.eigh(half * evaluation[rows] @ half.T)
+            values, vectors = np.linalg.eigh(half * variance[rows] @ half.T)
             turns.append(np.asarray(vectors.T @ half, float))
             rotated[rows] = np.maximum(values, 0.0)
         blocks.append(Block(np.stack(chains), np.stack(turns)))
-    return ChainError(rho, tuple(blocks), rotated, positions)
+    return ChainError(rho, tuple(blocks), rotated, positions, variance)
 
 
 def accumulation(
@@ -138,7 +142,7 @@ def accumulation(
     positions = _positions(problem)
     best: tuple[float, ChainError | None] = (-np.inf, None)
     for rho in _GRID:
-        chains = _rotation(problem, rho, positions, evaluation)
+        chains = chain_rotation(problem.unit, rho, positions, evaluation)
         r, a = chains.rotate(residual), chains.rotate(j)
         target = np.array([problem.n - int(free.sum())], float)
         if target[0] <= 0:

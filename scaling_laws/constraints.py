@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, SupportsFloat, cast
 
@@ -153,14 +153,21 @@ def _rule(name: str, given: Any) -> Rule:
 
 def _from_lmfit(parameters: Any) -> dict[str, Rule]:
     rules: dict[str, Rule] = {}
-    for name, p in parameters.items():
+    for identifier, p in parameters.items():
+        name = _own_name(parameters, identifier)
         if p.expr:
-            rules[name] = Rule(tie=_affine(parameters, name))
+            rules[name] = Rule(tie=_affine(parameters, identifier))
             continue
         low = float(p.min) if np.isfinite(p.min) else None
         high = float(p.max) if np.isfinite(p.max) else None
         rules[name] = Rule(float(p.value), not p.vary, low, high)
     return rules
+
+
+def _own_name(parameters: Any, identifier: str) -> str:
+    """Return the law's own name, which `Fit.to_lmfit` keeps where lmfit allows identifiers only."""
+    own = parameters[identifier].user_data
+    return own if isinstance(own, str) else identifier
 
 
 def _affine(parameters: Any, name: str) -> Tie:
@@ -185,7 +192,9 @@ def _affine(parameters: Any, name: str) -> Tie:
             f"'2*b + 1' can be fitted."
         )
     coefficients = {
-        o: float(c) for o, c in zip(others, solution[1:], strict=True) if abs(c) > 1e-12
+        _own_name(parameters, o): float(c)
+        for o, c in zip(others, solution[1:], strict=True)
+        if abs(c) > 1e-12
     }
     return Tie(float(solution[0]), coefficients)
 
@@ -224,8 +233,6 @@ def apply(
             lower[j], upper[j] = min(lower[j], inside), max(upper[j], inside)
             soft[j] = min(soft[j], lower[j])
             free[j] = False
-    from dataclasses import replace
-
     model = replace(model, lower=lower, upper=upper, open_lower=soft)
     return model, free, starts, _prior(constraints, model)
 

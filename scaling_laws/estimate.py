@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from scaling_laws.chains import ChainError, Curve, accumulation
 from scaling_laws.constraints import Constraints, apply
 from scaling_laws.kernel import Objective
 from scaling_laws.problem import Problem
-from scaling_laws.search import descend, seeds
+from scaling_laws.search import box, descend, seeds
 from scaling_laws.variance import paule_mandel
 
 __all__ = ["Estimate", "estimate"]
@@ -102,8 +102,6 @@ def estimate(
     ValueError
         If there are fewer rows than free parameters and no prior.
     """
-    from dataclasses import replace
-
     model, free, given, prior = apply(constraints, problem.model)
     problem = replace(problem, model=model)
     n_free = int(free.sum())
@@ -169,8 +167,6 @@ def _argbest(objective: Array) -> int:
 
 def _start(problem: Problem, given: dict[str, float]) -> Array:
     """Kernel coordinates of the caller's values, the middle of the box elsewhere."""
-    from scaling_laws.search import box
-
     model = problem.model
     low, high = box(model, problem.y)
     theta = 0.5 * (low + high)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, SupportsIndex, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from scaling_laws.constraints import Constraints, Rule, parse
 from scaling_laws.estimate import estimate
 from scaling_laws.laws.base import Law, from_function
 from scaling_laws.metrics import Metric
-from scaling_laws.problem import Problem, as_log, build, pick_metric
+from scaling_laws.problem import Problem, as_log, build, level_codes, pick_metric
 from scaling_laws.result import Fit
 from scaling_laws.runs import RunLog
 
@@ -150,8 +151,6 @@ def _from_callable(function: Callable[..., Any], log: RunLog, metric: Metric) ->
 
 
 def _check_names(constraints: Constraints, law: Law) -> None:
-    from difflib import get_close_matches
-
     for name in (*constraints.rules, *constraints.prior):
         if name.split("[", 1)[0] not in law.params:
             close = get_close_matches(name, law.params, n=1)
@@ -315,10 +314,14 @@ def transfer(fitted: Fit, runs: Any, free: Sequence[str] | None = None) -> Fit:
     for name in chosen:
         if name.split("[", 1)[0] not in law.params:
             raise ValueError(f"free: {name!r} is no parameter; there are {', '.join(law.params)}.")
-    for name in fitted.model.names:
-        if name not in chosen and name.split("[", 1)[0] not in chosen:
-            rules[name] = Rule(value=fitted.values[name], fixed=True)
     log = as_log(runs, fitted.metric, None)
+    codes, _ = level_codes(log.frame, law.by, fitted.model.levels)
+    present = {fitted.model.levels[c] for c in codes}
+    for name in fitted.model.names:
+        base, _, level = name.partition("[")
+        # A level without new runs keeps what it was.
+        if not {name, base} & set(chosen) or (level and level[:-1] not in present):
+            rules[name] = Rule(value=fitted.values[name], fixed=True)
     return _refit(fitted, log, Constraints(rules), fitted.model)
 
 
