@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 
 # Two axes whose logarithms correlate beyond this cannot be told apart by any law.
 _COLLINEAR = 0.999
+# An exponent or steepness whose interval spans more than this factor is not a finding.
+_WIDE = 4.0
 # Scaled singular values below this share of the largest leave a combination of parameters open.
 _OPEN = 1e-3
 
@@ -323,9 +325,15 @@ def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
                 f"{name} is at its upper bound {value:g}; its interval is one-sided (above "
                 f"{low:.3g}).",
             )
+        if param.role == "shape" and param.scale == "log" and high > _WIDE * low:
+            yield Note(
+                "not_identified",
+                "warning",
+                f"{name} is not identified: these runs allow {low:.3g} to {high:.3g}.",
+            )
         if param.role == "shape" and param.scale == "linear" and param.lower > 0:
             touches = low <= param.lower * 1.0001
-            weak = weak or touches or high > 4 * max(low, 1e-300)
+            weak = weak or touches or high > _WIDE * max(low, 1e-300)
     if weak:
         yield Note(
             "weak_curvature",

@@ -195,12 +195,12 @@ class Forecast:
         return plot_fit(self, ax, **options)
 
     def __repr__(self) -> str:
-        from scaling_laws.show import forecast_text
+        from scaling_laws.show_validation import forecast_text
 
         return forecast_text(self)
 
     def _repr_html_(self) -> str:
-        from scaling_laws.show import forecast_html
+        from scaling_laws.show_validation import forecast_html
 
         return forecast_html(self)
 

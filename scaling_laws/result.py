@@ -323,7 +323,9 @@ class Fit:
             touches = bounded and (
                 low[i] <= param.lower * (1 + 1e-9) + 1e-12 or high[i] >= param.upper * (1 - 1e-9)
             )
-            if touches or not np.isfinite(se[i]):
+            # A width of several times the value on a log-scaled parameter is no standard error.
+            loose = param.scale == "log" and high[i] > 4.0 * low[i]
+            if touches or loose or not np.isfinite(se[i]):
                 se[i] = np.nan
         return low, high, se
 

@@ -1,7 +1,7 @@
 """How a fit is printed: one summary, three twins (text, HTML, Markdown).
 
-Numbers carry as many digits as it takes to reproduce the fit's predictions at its data within a tenth
-of their standard error when they are typed in again.
+Numbers carry as many digits as it takes to reproduce the fit's predictions at its data within a
+tenth of their standard error when they are typed in again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Summary", "fit_html", "fit_markdown", "fit_text", "formula_of", "number", "references_of",
-    "summarise",
+    "summarise", "wrapped",
 ]  # fmt: skip
 
 Tone = Literal["good", "warn", "bad", "plain"]
@@ -219,7 +219,7 @@ def _derived_rows(fit: Fit) -> Iterator[Row]:
 
 
 def _interval(low: float, high: float) -> str:
-    """Ends with three digits, more where that is needed to tell them apart."""
+    """Print both ends with three digits, more where needed to tell them apart."""
     if np.isnan(low) or np.isnan(high):
         return "none"
     digits = 3
@@ -275,8 +275,13 @@ def fit_text(fit: Fit) -> str:
 
 
 def _labelled(item: Line) -> list[str]:
+    return wrapped(item.label, item.text)
+
+
+def wrapped(label: str, text: str) -> list[str]:
+    """Return a labelled sentence as lines with a hanging indent."""
     return textwrap.wrap(
-        item.text, _WIDTH, initial_indent=f"  {item.label:<10}", subsequent_indent=" " * 12,
+        text, _WIDTH, initial_indent=f"  {label:<10}", subsequent_indent=" " * 12,
         break_long_words=False, break_on_hyphens=False,
     )
 
@@ -357,7 +362,8 @@ def fit_markdown(fit: Fit) -> str:
     lines += [f"- {item.label}: {_md(item.text)}" for item in s.head]
     lines += ["", f"| | estimate | ± | {_md(s.interval)} | meaning |", "|---|---:|---|---|---|"]
     lines += [
-        f"| {_md(r.name)} | {r.estimate} | {r.se.removeprefix('± ')} | {r.interval} | {_md(r.meaning)} |"
+        f"| {_md(r.name)} | {r.estimate} | {r.se.removeprefix('± ')} | {r.interval} | "
+        f"{_md(r.meaning)} |"
         for r in (*s.parameters, *s.derived)
     ]
     lines.append("")

@@ -84,12 +84,12 @@ class Holdout:
         return plot_holdout(self, ax)
 
     def __repr__(self) -> str:
-        from scaling_laws.show import holdout_text
+        from scaling_laws.show_validation import holdout_text
 
         return holdout_text(self)
 
     def _repr_html_(self) -> str:
-        from scaling_laws.show import holdout_html
+        from scaling_laws.show_validation import holdout_html
 
         return holdout_html(self)
 
@@ -165,12 +165,12 @@ class Choice:
         return plot_choice(self, ax)
 
     def __repr__(self) -> str:
-        from scaling_laws.show import choice_text
+        from scaling_laws.show_validation import choice_text
 
         return choice_text(self)
 
     def _repr_html_(self) -> str:
-        from scaling_laws.show import choice_html
+        from scaling_laws.show_validation import choice_html
 
         return choice_html(self)
 

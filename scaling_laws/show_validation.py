@@ -1,0 +1,109 @@
+"""How hold-outs, choices and forecasts are printed: text and HTML twins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from scaling_laws.show import number, wrapped
+
+if TYPE_CHECKING:
+    from scaling_laws.forecast import Forecast
+    from scaling_laws.runs import Note
+    from scaling_laws.validation import Choice, Holdout
+
+__all__ = [
+    "choice_html", "choice_text", "forecast_html", "forecast_text", "holdout_html", "holdout_text",
+]  # fmt: skip
+
+
+def holdout_text(held: Holdout) -> str:
+    """Return the record of a hold-out as text."""
+    lines = [_held_title(held)]
+    lines += [f"  {words:<38}{value}" for words, value in _held_rows(held)]
+    return "\n".join(lines)
+
+
+def holdout_html(held: Holdout) -> str:
+    """Return the record of a hold-out as HTML."""
+    rows = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in _held_rows(held))
+    return f"<p><b>{escape(_held_title(held))}</b></p><table>{rows}</table>"
+
+
+def _held_title(held: Holdout) -> str:
+    train = len(held.fitted.training_index)
+    return f"Hold-out by {held.by}: {len(held.frame)} rows predicted from {train}"
+
+
+def _held_rows(held: Holdout) -> list[tuple[str, str]]:
+    rows = [
+        ("mean |pred/obs - 1|", f"{held.are:.2%}"),
+        ("mean pred/obs - 1", f"{held.bias:+.2%}"),
+        (f"inside {100 * held.level:g} % ({held.interval})", f"{held.coverage:.0%}"),
+    ]
+    return rows + [(f"without a law: {k}", f"{v:.2%}") for k, v in held.baselines.items()]
+
+
+def choice_text(choice: Choice) -> str:
+    """Return the forms side by side as text."""
+    lines = [_choice_title(choice), _frame_text(choice.frame)]
+    return "\n".join([*lines, *_note_lines(choice.notes)])
+
+
+def choice_html(choice: Choice) -> str:
+    """Return the forms side by side as HTML."""
+    head = f"<p><b>{escape(_choice_title(choice))}</b></p>"
+    return head + _shown(choice.frame).to_html(escape=True) + _notes_html(choice.notes)
+
+
+def _choice_title(choice: Choice) -> str:
+    return (
+        f"Choice among {len(choice.fits)} forms of {choice.best.metric.name}, rolled along "
+        f"{choice.rolled.axis} ({choice.rolled.origins} origins)"
+    )
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    shown = frame.copy().astype(object)
+    for column in ("aicc", "rolling_rmse", "weight"):
+        shown[column] = [number(float(v)) for v in frame[column]]
+    shown["admissible"] = ["yes" if v else "no" for v in frame["admissible"]]
+    return shown
+
+
+def _frame_text(frame: pd.DataFrame) -> str:
+    table = _shown(frame).reset_index().to_string(index=False)
+    return "\n".join("  " + line.rstrip() for line in table.split("\n"))
+
+
+def forecast_text(forecast: Forecast) -> str:
+    """Return what a forecast is made of as text."""
+    lines = [_forecast_title(forecast)]
+    lines += [f"  {weight:6.3f}  {form}" for form, weight in forecast.weights.items()]
+    return "\n".join([*lines, *_note_lines(forecast.notes[:1])])
+
+
+def forecast_html(forecast: Forecast) -> str:
+    """Return what a forecast is made of as HTML."""
+    rows = "".join(
+        f"<tr><td>{weight:.3f}</td><td>{escape(str(form))}</td></tr>"
+        for form, weight in forecast.weights.items()
+    )
+    head = f"<p><b>{escape(_forecast_title(forecast))}</b></p>"
+    return f"{head}<table>{rows}</table>{_notes_html(forecast.notes[:1])}"
+
+
+def _forecast_title(forecast: Forecast) -> str:
+    return f"Forecast of {forecast.metric.name}, mixed from {len(forecast.fits)} forms"
+
+
+def _note_lines(notes: Sequence[Note]) -> list[str]:
+    return [line for n in notes for line in wrapped(n.severity, n.sentence)]
+
+
+def _notes_html(notes: Sequence[Note]) -> str:
+    items = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in notes)
+    return f"<ul>{items}</ul>"
