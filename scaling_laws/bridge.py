@@ -1,4 +1,7 @@
-"""To lmfit and back."""
+"""To lmfit; ``fit(parameters=...)`` is the way back."""
+
+# lmfit ships no types and no stub package exists.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -10,35 +13,66 @@ import numpy as np
 if TYPE_CHECKING:
     import lmfit
 
+    from scaling_laws.model import Tie
     from scaling_laws.result import Fit
 
-__all__ = ["to_lmfit"]
+__all__ = ["identifiers_of", "to_lmfit"]
+
+
+def identifiers_of(fit: Fit) -> dict[str, str]:
+    """Return the lmfit name of each parameter: ``e[label]`` is ``e_label``.
+
+    What an identifier may not hold becomes ``_``; names that would then be equal get a number.
+    """
+    out: dict[str, str] = {}
+    for name in fit.model.names:
+        base = re.sub(r"\W", "_", name.removesuffix("]"))
+        identifier, n = base, 2
+        while identifier in out.values():
+            identifier, n = f"{base}_{n}", n + 1
+        out[name] = identifier
+    return out
 
 
 def to_lmfit(fit: Fit) -> lmfit.Parameters:
-    """Return `lmfit.Parameters` with values, bounds, held ones and first-order ``stderr``.
+    """Return `lmfit.Parameters`: values, bounds, held ones, ties, first-order ``stderr``.
 
-    lmfit wants identifiers: ``e[label]`` becomes ``e_label``, other characters ``_``; the parameter's
-    own name is kept in ``user_data``, and `fit` reads it back from there.
+    ``user_data`` keeps a parameter's own name, from which ``fit(parameters=...)`` reads it back.
     """
     import lmfit
 
     matrix = np.asarray(fit.covariance(), float)
+    names = identifiers_of(fit)
+    ties = {n: r.tie for n, r in fit.constraints.rules.items() if r.tie is not None}
     out = lmfit.Parameters()
-    model = fit.model
-    for i, name in enumerate(model.names):
-        param = model.param(name)
-        free_limit = model.link.kind == "logit" and param.role == "limit"
-        identifier = re.sub(r"\W", "_", name.replace("]", ""))
-        held = name in model.coordinates and not fit.estimate.free[model.coordinates.index(name)]
-        out.add(
-            identifier,
-            value=fit.values[name],
-            vary=not held,
-            min=-np.inf if free_limit else param.lower,
-            max=np.inf if free_limit else param.upper,
-        )
-        out[identifier].user_data = name
-        variance = float(matrix[i, i])
-        out[identifier].stderr = None if held else float(np.sqrt(max(variance, 0.0)))
+    # A tie is evaluated when it is added, so what it depends on comes first.
+    for name in (*fit.model.coordinates, *ties):
+        held = name not in ties and not fit.is_free(name)
+        low, high = _bounds(fit, name)
+        out.add(names[name], value=fit.values[name], vary=not held, min=low, max=high)
+        made = out[names[name]]
+        if name in ties:
+            made.set(expr=_sum(ties[name], names), min=-np.inf, max=np.inf)
+        made.user_data = name
+        i = fit.model.names.index(name)
+        made.stderr = None if held else float(np.sqrt(max(float(matrix[i, i]), 0.0)))
     return out
+
+
+def _bounds(fit: Fit, name: str) -> tuple[float, float]:
+    """Bounds on the printed scale: the caller's, else the law's."""
+    low, high = fit.model.legal_range(name)
+    rules = fit.constraints.rules
+    rule = rules.get(name, rules.get(name.split("[", 1)[0]))
+    if rule is None:
+        return low, high
+    return (
+        low if rule.lower is None else rule.lower,
+        high if rule.upper is None else rule.upper,
+    )
+
+
+def _sum(tie: Tie, names: dict[str, str]) -> str:
+    """Write a tie for lmfit, from numbers and identifiers alone."""
+    terms = [f"{k!r} * {names[other]}" for other, k in tie.coefficients.items()]
+    return " + ".join([repr(tie.constant), *terms])

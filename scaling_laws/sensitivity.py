@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import estimate
 from scaling_laws.kernel import minimise
 
@@ -36,10 +37,10 @@ def _ask(question: Question, fit: Fit) -> float:
 
 
 def sensitivity_table(fit: Fit, question: Question) -> pd.DataFrame:
-    """Return the answer under other objectives and without the end levels of each axis.
+    """Return the answer under other objectives, another link, and without each axis's end levels.
 
-    A row a choice: ``answer``, ``change`` against the fit as it is, ``rows`` used, and ``failed``, the
-    sentence why a variant could not be fitted.
+    A row a choice: ``answer``, ``change`` against the fit as it is, ``rows`` used, and ``failed``,
+    the sentence why a variant could not be fitted.
     """
     base = _ask(question, fit)
     rows = [{"choice": "as fitted", "answer": base, "rows": fit.problem.n, "failed": ""}]
@@ -64,16 +65,37 @@ def _variants(fit: Fit) -> Iterator[tuple[str, Callable[[], Fit]]]:
         for word, end in (("smallest", values.min()), ("largest", values.max())):
             keep = values != end
             yield f"without the {word} {axis.name}", _refitter(fit, keep, objective, delta)
+    link = _other_link(fit)
+    if link is not None:
+        whole = np.ones(fit.problem.n, bool)
+        yield f"link {link}", _refitter(fit, whole, objective, delta, link)
+
+
+def _other_link(fit: Fit) -> str | None:
+    """Link under which the same curve can be fitted to the same scores, if there is one.
+
+    A curve that lives on the logit scale has none: without it the sign of every term would turn.
+    """
+    kind = fit.model.link.kind
+    if kind == "log":
+        return "identity"
+    on_score = kind == "identity" or fit.law.output == "mean"
+    return "log" if on_score and bool((fit.problem.score > 0).all()) else None
 
 
 def _refitter(
-    fit: Fit, keep: NDArray[np.bool_], objective: str, delta: float | str
+    fit: Fit, keep: NDArray[np.bool_], objective: str, delta: float | str, link: str | None = None
 ) -> Callable[[], Fit]:
     def make() -> Fit:
-        if not keep.any():
-            raise ValueError("no row is left.")
         problem = fit.problem.take(np.flatnonzero(keep))
-        problem, found = estimate(problem, fit.constraints, objective=objective, delta=delta)
+        if link is not None:
+            y = np.log(problem.score) if link == "log" else problem.score
+            model = replace(problem.model, link=replace(problem.model.link, kind=link))
+            problem = replace(problem, model=model, y=y)
+        # The model is tied already.
+        rules = {name: rule for name, rule in fit.constraints.rules.items() if rule.tie is None}
+        untied = Constraints(rules, fit.constraints.prior)
+        problem, found = estimate(problem, untied, objective=objective, delta=delta)
         return replace(fit, problem=problem, estimate=found)
 
     return make
@@ -98,8 +120,9 @@ def influence_table(fit: Fit, question: Question) -> pd.DataFrame:
     )  # fmt: skip
     base = _ask(question, fit)
     rows: list[dict[str, Any]] = []
-    for code, theta in zip(units, refits.theta, strict=True):
-        left_out = problem.frame.index[problem.unit == code].tolist()
+    index = np.asarray(problem.frame.index, int)
+    for code, theta in enumerate(refits.theta):
+        left_out = index[problem.unit == units[code]].tolist()
         answer = _ask(question, replace(fit, estimate=replace(found, theta=theta)))
         rows.append({"unit": left_out, "answer": answer, "change": answer - base})
     order = np.argsort([-abs(r["change"]) for r in rows], kind="stable")
