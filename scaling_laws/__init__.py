@@ -2,14 +2,16 @@
 
 >>> import scaling_laws as sl
 >>> runs = sl.read_runs([{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(2, 8)])
->>> sl.fit(sl.laws.Power(), runs).values["a"]  # doctest: +ELLIPSIS
-0.3...
+>>> round(sl.fit(sl.laws.Power(), runs).values["a"], 6)
+0.3
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from scaling_laws.version import VERSION
+
+__version__ = VERSION
 
 _HOME = {
     "Axis": "laws", "Law": "laws", "Param": "laws",

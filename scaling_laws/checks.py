@@ -294,10 +294,7 @@ def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
     weak = False
     for name, drawn in values.items():
         param = model.param(name)
-        is_score_limit = (
-            model.link.kind == "logit" and param.role == "limit" and model.law.output == "eta"
-        )
-        if is_score_limit:
+        if model.on_logit(name):
             if np.mean(np.isinf(drawn)) > 0.05:
                 yield Note(
                     "open_ceiling",

@@ -316,7 +316,7 @@ def transfer(fitted: Fit, runs: Any, free: Sequence[str] | None = None) -> Fit:
             raise ValueError(f"free: {name!r} is no parameter; there are {', '.join(law.params)}.")
     log = as_log(runs, fitted.metric, None)
     codes, _ = level_codes(log.frame, law.by, fitted.model.levels)
-    present = {fitted.model.levels[c] for c in codes}
+    present = {fitted.model.levels[int(c)] for c in codes}
     for name in fitted.model.names:
         base, _, level = name.partition("[")
         # A level without new runs keeps what it was.

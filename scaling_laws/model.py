@@ -251,6 +251,17 @@ class Model:
             mix=(mix, constant),
         )
 
+    def on_logit(self, name: str) -> bool:
+        """Whether a parameter is a limit on the logit scale, which has no bounds of its own."""
+        is_score = self.law.output == "eta" and self.link.kind == "logit"
+        return is_score and self.param(name).role == "limit"
+
+    def legal_range(self, name: str) -> tuple[float, float]:
+        """Return the bounds of a printed parameter."""
+        if self.on_logit(name):
+            return -np.inf, np.inf
+        return self.param(name).lower, self.param(name).upper
+
     def at(self, x: Values, codes: NDArray[np.intp]) -> Model:
         """Return the same law, frame and parameters at other raw rows."""
         return slice_rows(self, self.law.prepare(x, self.frame), codes)

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.chains import Curve
-from scaling_laws.checks import data_notes, draw_notes, row_leverage
+from scaling_laws.checks import data_notes, draw_notes, row_leverage, support_of
 from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import Estimate
 from scaling_laws.halfwild import Draws, NoInterval
@@ -24,6 +24,7 @@ from scaling_laws.problem import Problem, level_codes
 from scaling_laws.profiles import Profile, profile
 from scaling_laws.runs import Note
 from scaling_laws.search import Certificate, certify
+from scaling_laws.tables import Method, derived_table, parameter_table
 from scaling_laws.uncertainty import (
     Kind,
     NewRuns,
@@ -33,12 +34,11 @@ from scaling_laws.uncertainty import (
     printed,
     quantile_pair,
     resample,
-    student_t,
     values_at,
 )
 
 if TYPE_CHECKING:
-    import lmfit
+    import lmfit  # pyright: ignore[reportMissingTypeStubs]  (it has none)
     from matplotlib.axes import Axes
 
 __all__ = ["Bootstrap", "Fit"]
@@ -158,7 +158,8 @@ class Fit:
 
     # --- uncertainty ------------------------------------------------------------------------------
     @cached_property
-    def _draws(self) -> Draws | NoInterval:
+    def draws_or_reason(self) -> Draws | NoInterval:
+        """The default draws, or why there are none."""
         try:
             return resample(self.problem, self.estimate, DRAWS, "wild", self.seed)
         except NoInterval as reason:
@@ -173,9 +174,9 @@ class Fit:
         NoInterval
             If the log cannot support an interval; the sentence says what to add.
         """
-        if isinstance(self._draws, NoInterval):
-            raise self._draws
-        return self._draws
+        if isinstance(self.draws_or_reason, NoInterval):
+            raise self.draws_or_reason
+        return self.draws_or_reason
 
     def bootstrap(
         self, n: int = 1000, kind: Kind = "wild", rng: Any = 0, unit: str | None = None
@@ -205,46 +206,21 @@ class Fit:
         """Return the profile likelihood of a printed parameter."""
         if name not in self.model.names:
             raise ValueError(f"{name!r} is no parameter; there are {', '.join(self.model.names)}.")
-        param = self.model.param(name)
-        unbounded = self.model.link.kind == "logit" and param.role == "limit"
-        bounds = (-np.inf, np.inf) if unbounded else (param.lower, param.upper)
         return profile(
             self.problem,
             self.estimate,
             lambda theta: printed(self.model, theta, clip=False)[name],
             level,
-            bounds=bounds,
+            bounds=self.model.legal_range(name),
         )
 
-    def intervals(
-        self, level: float = 0.9, method: Literal["wild", "profile", "covariance"] = "wild"
-    ) -> pd.DataFrame:
+    def intervals(self, level: float = 0.9, method: Method = "wild") -> pd.DataFrame:
         """Return the parameter table at another level or by another method.
 
         Columns ``estimate, se, low, high, meaning``. An estimate at its bound has no ``se`` and a
         one-sided interval; an infinite end is open.
         """
-        frame = pd.DataFrame({"estimate": self.values}, dtype=float)
-        low, high, se = (np.full(len(frame), np.nan) for _ in range(3))
-        if method == "wild":
-            if isinstance(self._draws, Draws):
-                low, high, se = self._wild_table(level)
-        elif method == "covariance":
-            se = np.sqrt(np.diag(self.covariance().to_numpy()))
-            t = student_t(max(self.degrees, 1), level)
-            low, high = frame["estimate"] - t * se, frame["estimate"] + t * se
-        elif method == "profile":
-            found = [self.profile(n, level) if self._moves(n) else None for n in frame.index]
-            low = np.array([np.nan if p is None else p.low for p in found])
-            high = np.array([np.nan if p is None else p.high for p in found])
-        else:
-            raise ValueError(f"method: {method!r} is not one of 'wild', 'profile', 'covariance'.")
-        frame["se"], frame["low"], frame["high"] = se, low, high
-        fixed = [not self._moves(n) for n in frame.index]
-        frame.loc[fixed, ["se", "low", "high"]] = np.nan
-        frame["meaning"] = [self._meaning(n) for n in frame.index]
-        frame.columns.name = f"{100 * level:g} % {_METHODS[method]}"
-        return frame
+        return parameter_table(self, level, method)
 
     @property
     def parameters(self) -> pd.DataFrame:
@@ -258,76 +234,18 @@ class Fit:
     @cached_property
     def derived(self) -> pd.DataFrame:
         """What follows from the parameters (half-collapse): estimate, low, high, meaning."""
-        rows: dict[str, dict[str, Any]] = {}
-        at = self.model.derived(self.estimate.theta)
-        drawn: dict[str, tuple[Array, str]] = {}
-        if isinstance(self._draws, Draws):
-            drawn = self.model.derived(self._draws.theta)
-        for name, (value, meaning) in at.items():
-            low = high = float("nan")
-            if name in drawn:
-                ends = quantile_pair(drawn[name][0][None], float(self.settings["level"]))
-                low, high = float(ends[0][0]), float(ends[1][0])
-            rows[name] = {"estimate": float(value[0]), "low": low, "high": high, "meaning": meaning}
-        return pd.DataFrame.from_dict(rows, orient="index")
+        return derived_table(self, float(self.settings["level"]))
 
     @property
     def degrees(self) -> int:
         """Rows minus free parameters."""
         return self.problem.n - int(self.estimate.free.sum())
 
-    def _moves(self, name: str) -> bool:
+    def is_free(self, name: str) -> bool:
+        """Whether the fit moved this parameter (a tied one moves with the others)."""
         if name not in self.model.coordinates:
-            return True  # tied: moves with the others
+            return True
         return bool(self.estimate.free[self.model.coordinates.index(name)])
-
-    def _meaning(self, name: str) -> str:
-        param = self.model.param(name)
-        unit = param.unit.replace("{metric}", self.metric.name)
-        words = param.meaning
-        if param.role == "limit" and self.model.link.kind == "logit" and self.law.output == "eta":
-            score = self._as_score(self.values[name])
-            words += f"; as a score {score:.3g}"
-            unit = "logit"
-        elif unit and self.model.link.kind == "logit" and self.law.output == "eta":
-            unit = "logit"
-        if name in self.constraints.prior or name.split("[", 1)[0] in self.constraints.prior:
-            mean, sd = self.constraints.prior.get(
-                name, self.constraints.prior.get(name.split("[", 1)[0], (0.0, 0.0))
-            )
-            words += f"; prior {mean:g} ± {sd:g}"
-        if not self._moves(name):
-            words += "; fixed"
-        return f"{words} [{unit}]" if unit else words
-
-    def _as_score(self, eta: float) -> float:
-        link = self.model.link
-        return link.floor + (link.top - link.floor) / (
-            1.0 + float(np.exp(-np.clip(eta, -500, 500)))
-        )
-
-    def _wild_table(self, level: float) -> tuple[Array, Array, Array]:
-        draws = self.draws
-        values = printed(self.model, draws.theta)
-        low, high = quantile_pair(np.stack(list(values.values())), level)
-        df = np.inf if draws.pooling is None else draws.pooling.df
-        with np.errstate(invalid="ignore"):
-            se = (high - low) / (2.0 * student_t(df, level))
-        for i, name in enumerate(values):
-            param = self.model.param(name)
-            bounded = not (
-                self.model.link.kind == "logit"
-                and param.role == "limit"
-                and self.law.output == "eta"
-            )
-            touches = bounded and (
-                low[i] <= param.lower * (1 + 1e-9) + 1e-12 or high[i] >= param.upper * (1 - 1e-9)
-            )
-            # A width of several times the value on a log-scaled parameter is no standard error.
-            loose = param.scale == "log" and high[i] > 4.0 * low[i]
-            if touches or loose or not np.isfinite(se[i]):
-                se[i] = np.nan
-        return low, high, se
 
     # --- predictions ------------------------------------------------------------------------------
     def predict(
@@ -382,8 +300,6 @@ class Fit:
         out["low"], out["high"], se = self._ends(
             raw, codes, out, interval, level, population, self.seed if rng is None else rng
         )
-        from scaling_laws.checks import support_of
-
         out["distance"], out["support"] = support_of(self.problem, self.estimate, model, raw)
         if self.metric.noise == "proportion":
             p = np.clip(out["estimate"].to_numpy(), 0.0, 1.0)
@@ -401,7 +317,7 @@ class Fit:
         population: bool,
         rng: Any,
     ) -> tuple[Array, Array, Array]:
-        if isinstance(self._draws, NoInterval):
+        if isinstance(self.draws_or_reason, NoInterval):
             nothing = np.full(len(points), np.nan)
             return nothing, nothing, nothing
         rows = len(points)
@@ -412,7 +328,7 @@ class Fit:
         found = band(
             self.problem,
             self.estimate,
-            self._draws,
+            self.draws_or_reason,
             at,
             rows,
             interval,
@@ -505,7 +421,7 @@ class Fit:
     def notes(self) -> tuple[Note, ...]:
         """What a careful reader would be told about this fit."""
         own = data_notes(self.problem, self.estimate, self.constraints, self.settings)
-        drawn = draw_notes(self.problem, self.estimate, self._draws)
+        drawn = draw_notes(self.problem, self.estimate, self.draws_or_reason)
         return (*self.problem.notes, *own, *drawn)
 
     @property
@@ -573,10 +489,3 @@ class Fit:
         from scaling_laws.show import fit_html
 
         return fit_html(self)
-
-
-_METHODS = {
-    "wild": "half-wild bootstrap",
-    "profile": "profile likelihood",
-    "covariance": "covariance (first order)",
-}

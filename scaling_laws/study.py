@@ -85,13 +85,20 @@ def simulate(
     out = frame.assign(**{chosen.name: score})
     if noise.items is not None:
         out[chosen.n] = noise.items
-    known = [] if chosen.name in ("loss",) else [chosen]
-    return read_runs(out, metrics=known)
+    return _accepted(out, chosen)
+
+
+def _accepted(frame: pd.DataFrame, metric: Metric) -> RunLog:
+    """Return the frame as a log that has every row, or say why one is not legal."""
+    log = read_runs(frame, metrics=[metric])
+    if len(log.rejected):
+        raise ValueError(f"design: {log.rejected['reason'].iloc[0]}")
+    return log
 
 
 def _truth_model(law: Law, design: pd.DataFrame, metric: Metric) -> tuple[Model, pd.DataFrame]:
     filled = design.reset_index(drop=True).assign(**{metric.name: _placeholder(metric)})
-    problem = build(law, read_runs(filled, metrics=[metric]), metric)
+    problem = build(law, _accepted(filled, metric), metric)
     # Rows come back sorted by level; the design's own order is kept in the index.
     return problem.model, problem.frame.drop(columns=[metric.name])
 
@@ -142,7 +149,9 @@ def _observe(
         return mean
     top = 1.0 if metric.top is None else metric.top
     share = np.clip(mean, 0.0, top)
-    return share if noise.items is None else rng.binomial(noise.items, share) / noise.items
+    if noise.items is None:
+        return share
+    return np.asarray(rng.binomial(noise.items, share), float) / noise.items
 
 
 def coverage(
@@ -228,7 +237,7 @@ def _with_draws(one: Any, draws: int) -> Any:
     """Return the fit with its cached draws made at another number."""
     made = one.bootstrap(draws, "wild", rng=one.seed).draws
     copy = replace(one)
-    copy.__dict__["_draws"] = made
+    copy.__dict__["draws_or_reason"] = made
     return copy
 
 

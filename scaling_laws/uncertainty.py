@@ -102,10 +102,7 @@ def printed(model: Model, theta: Array, clip: bool = True) -> dict[str, Array]:
     if not clip:
         return out
     for name, values in out.items():
-        param = model.param(name)
-        if param.role == "limit" and model.link.kind == "logit" and model.law.output == "eta":
-            continue
-        out[name] = np.clip(values, param.lower, param.upper)
+        out[name] = np.clip(values, *model.legal_range(name))
     return out
 
 

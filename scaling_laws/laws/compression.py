@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,9 +37,14 @@ class Collapse(Law):
     )
     s = Param("steepness of the collapse", lower=0.3, upper=200.0, scale="log", search=(0.5, 40.0))
 
-    def __init__(self, floor: float | None = None, **options: object) -> None:
+    def __init__(
+        self,
+        floor: float | None = None,
+        by: str | Iterable[str] = (),
+        share: Iterable[str] | Mapping[str, bool] = (),
+    ) -> None:
         self.floor = floor
-        super().__init__(floor=floor, **options)  # pyright: ignore[reportArgumentType]
+        super().__init__(by, share, floor=floor)
 
     def _retention(self, kept: Array, k0: Array, s: Array) -> tuple[Array, Array, Array]:
         """R and the two logistic weights its derivatives need."""
@@ -108,9 +115,14 @@ class Plateau(Law):
         "exponent between the plateaus", lower=0.05, upper=10.0, scale="log", search=(0.2, 5.0)
     )
 
-    def __init__(self, top: float | None = None, **options: object) -> None:
+    def __init__(
+        self,
+        top: float | None = None,
+        by: str | Iterable[str] = (),
+        share: Iterable[str] | Mapping[str, bool] = (),
+    ) -> None:
         self.top = top
-        super().__init__(top=top, **options)  # pyright: ignore[reportArgumentType]
+        super().__init__(by, share, top=top)
 
     def _error(self, x: Values, p: Values) -> tuple[Array, dict[str, Array]]:
         v2, g, p2 = x["kept"] ** 2, p["g"], p["p"] ** 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from scaling_laws.laws.base import Param
 from scaling_laws.laws.deficits import Decay, DeficitLaw, RectifiedDecay
 
@@ -35,10 +37,15 @@ class Power(DeficitLaw):
     )
     a = EXPONENT
 
-    def __init__(self, axis: str = "examples", **options: object) -> None:
+    def __init__(
+        self,
+        axis: str = "examples",
+        by: str | Iterable[str] = (),
+        share: Iterable[str] | Mapping[str, bool] = (),
+    ) -> None:
         self.axes = (axis,)
         self.deficits = (Decay("A", axis, "a"),)
-        super().__init__(axis=axis, **options)  # pyright: ignore[reportArgumentType]
+        super().__init__(by, share, axis=axis)
 
 
 class Rectified(DeficitLaw):
@@ -71,7 +78,12 @@ class Rectified(DeficitLaw):
         scale="share",
     )
 
-    def __init__(self, axis: str = "examples", **options: object) -> None:
+    def __init__(
+        self,
+        axis: str = "examples",
+        by: str | Iterable[str] = (),
+        share: Iterable[str] | Mapping[str, bool] = (),
+    ) -> None:
         self.axes = (axis,)
         self.deficits = (RectifiedDecay("A", axis, "a", "d"),)
-        super().__init__(axis=axis, **options)  # pyright: ignore[reportArgumentType]
+        super().__init__(by, share, axis=axis)

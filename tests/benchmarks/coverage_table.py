@@ -1,9 +1,9 @@
 """Coverage of intervals over truths x noise x dependence x size, as one table.
 
-Run as ``python -m tests.benchmarks.coverage_table [--logs 2000] [--jobs 2] [--cell TEXT]``. The cells
-below were fixed before anything was tuned on them. Limits: coverage of a nominal 90 % interval within
-86-96 % at 12 units or fewer and 86-94 % above, median width of ``mean`` at most 1.4 times the width of
-an oracle that knows the form and all variances, refusals at most 5 %.
+Run as ``python -m tests.benchmarks.coverage_table [--logs 2000] [--jobs 2] [--cell TEXT]``. The
+cells below were fixed before anything was tuned on them. Limits: coverage of a nominal 90 % interval
+within 86-96 % at 12 units or fewer and 86-94 % above, median width of ``mean`` at most 1.4 times the
+width of an oracle that knows the form and all variances, refusals at most 5 %.
 """
 
 from __future__ import annotations

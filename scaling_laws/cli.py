@@ -1,0 +1,332 @@
+"""The command ``scaling-laws``: demo, check, fit, choose, predict.
+
+Bad input ends with exit code 2 and one sentence on stderr; ``--json`` prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scaling_laws.laws import Law
+    from scaling_laws.runs import RunLog
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Scaling laws of task-specific distillation: fit, predict, validate.",
+)  # fmt: skip
+
+Log = Annotated[Path, typer.Argument(help="Run log: .csv, .tsv, .jsonl, .parquet")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+LawName = Annotated[str, typer.Option("--law", help="A law, such as compressed, power, collapse.")]
+MetricName = Annotated[str | None, typer.Option(help="Score to fit; not needed with only one.")]
+Option = Annotated[
+    list[str] | None, typer.Option("--option", help="Option of the law, such as size=params.")
+]
+By = Annotated[list[str] | None, typer.Option(help="Factor column; repeat for several.")]
+Where = Annotated[list[str] | None, typer.Option(help="Rows to use, such as format=label.")]
+Column = Annotated[
+    list[str] | None, typer.Option("--column", help="Where a field comes from, examples=D.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of draws and starts.")]
+
+# A spinner only where a person would start to wonder.
+_PATIENCE_S = 2.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; errors of input become one sentence and exit code 2."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="scaling-laws")
+    except (ValueError, KeyError, OSError) as error:
+        sentence = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"scaling-laws: {sentence}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+@contextmanager
+def _waiting(words: str) -> Generator[None]:
+    """Say on stderr that work goes on, from two seconds on, where someone watches."""
+    done = threading.Event()
+
+    def spin() -> None:
+        if done.wait(_PATIENCE_S):
+            return
+        from tqdm import tqdm
+
+        bar_format = "{desc} {elapsed}"
+        with tqdm(desc=words, bar_format=bar_format, file=sys.stderr, leave=False) as bar:
+            while not done.wait(0.2):
+                bar.refresh()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from scaling_laws.version import VERSION
+
+        print(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Scaling laws of task-specific distillation."""
+
+
+def _pairs(given: Sequence[str] | None, what: str) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{what} {text!r}: write name=value.")
+        out[name] = value
+    return out
+
+
+def _number_or_word(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _read(log: Path, where: Sequence[str] | None, column: Sequence[str] | None) -> RunLog:
+    from scaling_laws.runs import read_runs
+
+    runs = read_runs(log, columns=_pairs(column, "--column") or None)
+    chosen = _pairs(where, "--where")
+    if not chosen:
+        return runs
+    for name in chosen:
+        if name not in runs.frame.columns:
+            raise ValueError(
+                f"--where {name}: the log has no such column; it has "
+                f"{', '.join(runs.frame.columns)}."
+            )
+    return runs.select({k: _as_in(runs.frame[k], v) for k, v in chosen.items()})
+
+
+def _as_in(column: pd.Series[Any], text: str) -> Any:
+    """Read the text as the column's own type."""
+    return float(text) if column.dtype.kind in "fiu" else text
+
+
+def _law(name: str, by: Sequence[str] | None, option: Sequence[str] | None) -> Law:
+    from difflib import get_close_matches
+
+    from scaling_laws import laws
+
+    known = {k.lower(): getattr(laws, k) for k in laws.__all__ if k[0].isupper()}
+    known = {k: v for k, v in known.items() if k not in ("axis", "law", "param")}
+    if name.lower() not in known:
+        close = get_close_matches(name.lower(), known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"--law {name!r} is not known.{hint} There are {', '.join(known)}.")
+    options = {k: _number_or_word(v) for k, v in _pairs(option, "--option").items()}
+    try:
+        return known[name.lower()](by=tuple(by or ()), **options)
+    except TypeError:
+        raise ValueError(f"--option: {name} does not take {' or '.join(options)}.") from None
+
+
+def _show(result: Any, as_json: bool, plain: Callable[[], Any]) -> None:
+    print(json.dumps(_clean(plain()), ensure_ascii=False) if as_json else result)
+
+
+def _clean(value: Any) -> Any:
+    """JSON without NaN or infinity: both become null."""
+    if isinstance(value, Mapping):
+        return {str(k): _clean(v) for k, v in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_clean(v) for v in cast(Sequence[Any], value)]
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    records = frame.reset_index().to_dict("records")
+    return [{str(k): v for k, v in row.items()} for row in records]
+
+
+def _notes(notes: Sequence[Any]) -> list[dict[str, str]]:
+    return [{"code": n.code, "severity": n.severity, "sentence": n.sentence} for n in notes]
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Write text, figure, tables and fits here.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Do the main job on published points: F1 against examples x size, MMLU against kept."""
+    from scaling_laws.demo import run_demo
+
+    with _waiting("fitting"):
+        shown = run_demo()
+        text = shown.text()
+        written = [] if out is None else shown.save(out)
+    _show(text, as_json, lambda: {
+        "headlines": _fit_plain(shown.headlines), "distilled": _fit_plain(shown.distilled),
+        "pruned": _fit_plain(shown.pruned),
+        "holdout": {"are": shown.held.are, "coverage": shown.held.coverage,
+                    "baselines": dict(shown.held.baselines)},
+        "written": [str(p) for p in written],
+    })  # fmt: skip
+    if written and not as_json:
+        print("\nWritten: " + ", ".join(str(p) for p in written))
+
+
+def _fit_plain(fit: Any) -> dict[str, Any]:
+    return {
+        "law": repr(fit.law), "metric": fit.metric.name, "rows": fit.problem.n,
+        "objective": fit.objective, "delta": fit.delta,
+        "parameters": _records(fit.parameters.rename_axis(index="parameter")),
+        "derived": _records(fit.derived.rename_axis(index="quantity")),
+        "starts": {"agreeing": fit.starts.agreeing, "tried": fit.starts.tried,
+                   "spread": fit.starts.spread},
+        "notes": _notes(fit.notes),
+    }  # fmt: skip
+
+
+@app.command()
+def check(log: Log, column: Column = None, as_json: Json = False) -> None:
+    """Read a log: rows accepted and rejected with reasons, notes, noise before any law."""
+    runs = _read(log, None, column)
+    noise = runs.noise()
+    lines = [repr(runs)]
+    if len(noise):
+        lines += ["", "Noise before any law:", noise.to_string()]
+    _show("\n".join(lines), as_json, lambda: {
+        "accepted": runs.accepted, "rejected": _records(runs.rejected),
+        "metrics": list(runs.metrics), "notes": _notes(runs.notes), "noise": _records(noise),
+    })  # fmt: skip
+
+
+@app.command()
+def fit(
+    log: Log,
+    law: LawName = "compressed",
+    metric: MetricName = None,
+    by: By = None,
+    option: Option = None,
+    where: Where = None,
+    column: Column = None,
+    delta: Annotated[str, typer.Option(help="auto, or Huber's corner as a number.")] = "auto",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Save the fit as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf, .svg).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit one law: parameters with intervals, certificate, notes."""
+    from scaling_laws.fitting import fit as fit_law
+
+    with _waiting("fitting"):
+        found = fit_law(
+            _law(law, by, option), _read(log, where, column), metric,
+            delta="auto" if delta == "auto" else float(delta), rng=seed,
+        )  # fmt: skip
+        text = repr(found)
+    if out is not None:
+        found.save(out)
+    if plot is not None:
+        from scaling_laws.plot import save_figure
+
+        save_figure(found.plot(), plot)
+    _show(text, as_json, lambda: _fit_plain(found))
+
+
+@app.command()
+def choose(
+    log: Log,
+    law: Annotated[list[str] | None, typer.Option(help="Candidate; repeat for several.")] = None,
+    metric: MetricName = None,
+    by: By = None,
+    where: Where = None,
+    column: Column = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit several laws, forecast each level from easier ones, and weigh them."""
+    from scaling_laws.validation import choose as choose_among
+
+    runs = _read(log, where, column)
+    candidates = [_law(name, by, None) for name in law] if law else _candidates(runs, by)
+    with _waiting("choosing"):
+        found = choose_among(candidates, runs, metric, rng=seed)
+        text = repr(found)
+    _show(text, as_json, lambda: {
+        "forms": _records(found.frame), "failed": dict(found.failed),
+        "verdicts": [{"axis": v.axis, "kind": v.kind, "sentence": v.sentence}
+                     for v in found.verdicts],
+        "notes": _notes(found.notes),
+    })  # fmt: skip
+
+
+def _candidates(runs: RunLog, by: Sequence[str] | None) -> list[Law]:
+    """Every form that the log's axes admit."""
+    from scaling_laws import laws
+
+    axes = {a for a in ("examples", "kept", "params", "tokens")
+            if a in runs.frame.columns and runs.frame[a].nunique() > 1}  # fmt: skip
+    factors = tuple(by or ())
+    if {"examples", "kept"} <= axes:
+        kinds = ("additive", "multiplicative", "interaction", "rectified")
+        return [laws.Compressed(kind, by=factors) for kind in kinds]
+    if {"params", "tokens"} <= axes:
+        return [laws.Chinchilla(by=factors)]
+    if "kept" in axes:
+        return [laws.Collapse(by=factors), laws.Plateau(by=factors)]
+    for axis in ("examples", "tokens"):
+        if axis in axes:
+            return [laws.Power(axis, by=factors), laws.Rectified(axis, by=factors)]
+    raise ValueError("the log varies none of examples, kept, params, tokens: name --law.")
+
+
+@app.command()
+def predict(
+    fit: Annotated[Path, typer.Argument(help="A fit saved by `fit --out`.")],
+    at: Annotated[
+        list[str] | None, typer.Option("--at", help="Point, such as examples=50000; repeat.")
+    ] = None,
+    interval: Annotated[str, typer.Option(help="mean, run or score.")] = "mean",
+    level: Annotated[float, typer.Option(help="Of the interval.")] = 0.9,
+    as_json: Json = False,
+) -> None:
+    """Predict from a saved fit; a value may be a list, as in examples=1000,10000."""
+    from scaling_laws.saved import load
+
+    if not 0 < level < 1:
+        raise ValueError(f"--level {level:g} is not in (0, 1).")
+    found = load(fit)
+    points: dict[str, Any] = {}
+    for name, text in _pairs(at, "--at").items():
+        values = [_number_or_word(v) for v in text.split(",")]
+        points[name] = values if len(values) > 1 else values[0]
+    table = found.predict(points, interval=interval, level=level)  # pyright: ignore[reportArgumentType]
+    _show(table.to_string(index=False), as_json, lambda: {"predictions": table.to_dict("records")})

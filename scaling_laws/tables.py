@@ -1,0 +1,120 @@
+"""The tables of a fit: parameters with intervals and meanings, and what follows from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling_laws.halfwild import Draws
+from scaling_laws.uncertainty import printed, quantile_pair, student_t
+
+if TYPE_CHECKING:
+    from scaling_laws.result import Fit
+
+__all__ = ["Method", "derived_table", "parameter_table"]
+
+Array = NDArray[np.float64]
+Method = Literal["wild", "profile", "covariance"]
+
+_METHODS = {
+    "wild": "half-wild bootstrap",
+    "profile": "profile likelihood",
+    "covariance": "covariance (first order)",
+}
+# A width of several times the value on a log-scaled parameter is no standard error.
+_LOOSE = 4.0
+
+
+def parameter_table(fit: Fit, level: float, method: Method) -> pd.DataFrame:
+    """Return ``estimate, se, low, high, meaning``; the header names level and method."""
+    if method not in _METHODS:
+        raise ValueError(f"method: {method!r} is not one of {', '.join(_METHODS)}.")
+    names = list(fit.model.names)
+    estimate = np.array([fit.values[n] for n in names])
+    low, high, se = {"wild": _wild, "profile": _profile, "covariance": _covariance}[method](
+        fit, estimate, level
+    )
+    held = np.array([not fit.is_free(n) for n in names])
+    frame = pd.DataFrame(
+        {
+            "estimate": estimate,
+            "se": np.where(held, np.nan, se),
+            "low": np.where(held, np.nan, low),
+            "high": np.where(held, np.nan, high),
+            "meaning": [_meaning(fit, n) for n in names],
+        },
+        index=names,
+    )
+    frame.columns.name = f"{100 * level:g} % {_METHODS[method]}"
+    return frame
+
+
+def _wild(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]:
+    draws = fit.draws_or_reason
+    if not isinstance(draws, Draws):
+        nothing = np.full(len(estimate), np.nan)
+        return nothing, nothing, nothing
+    low, high = quantile_pair(np.stack(list(printed(fit.model, draws.theta).values())), level)
+    df = np.inf if draws.pooling is None else draws.pooling.df
+    with np.errstate(invalid="ignore"):
+        se = (high - low) / (2.0 * student_t(df, level))
+    for i, name in enumerate(fit.model.names):
+        least, most = fit.model.legal_range(name)
+        touches = low[i] <= least + 1e-9 * abs(least) + 1e-12 or high[i] >= most * (1 - 1e-9)
+        loose = fit.model.param(name).scale == "log" and high[i] > _LOOSE * low[i]
+        if touches or loose or not np.isfinite(se[i]):
+            se[i] = np.nan
+    return low, high, se
+
+
+def _covariance(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]:
+    se = np.sqrt(np.maximum(np.diag(fit.covariance().to_numpy()), 0.0))
+    half = student_t(max(fit.degrees, 1), level) * se
+    return estimate - half, estimate + half, se
+
+
+def _profile(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]:
+    nothing = np.full(len(estimate), np.nan)
+    low, high = nothing.copy(), nothing.copy()
+    for i, name in enumerate(fit.model.names):
+        if fit.is_free(name):
+            found = fit.profile(name, level)
+            low[i], high[i] = found.low, found.high
+    return low, high, nothing
+
+
+def _meaning(fit: Fit, name: str) -> str:
+    """Return the parameter's sentence, its score where it is a limit, its prior, its unit."""
+    model, param = fit.model, fit.model.param(name)
+    words = param.meaning
+    unit = param.unit.replace("{metric}", fit.metric.name)
+    if unit and model.link.kind == "logit" and fit.law.output == "eta":
+        unit = "logit"
+    if model.on_logit(name):
+        link = model.link
+        share = 1.0 / (1.0 + float(np.exp(-np.clip(fit.values[name], -500, 500))))
+        words += f"; as a score {link.floor + (link.top - link.floor) * share:.3g}"
+    prior = fit.constraints.prior.get(name) or fit.constraints.prior.get(name.split("[", 1)[0])
+    if prior is not None:
+        words += f"; prior {prior[0]:g} ± {prior[1]:g}"
+    if not fit.is_free(name):
+        words += "; fixed"
+    return f"{words} [{unit}]" if unit else words
+
+
+def derived_table(fit: Fit, level: float) -> pd.DataFrame:
+    """Return ``estimate, low, high, meaning`` of the law's further quantities."""
+    draws = fit.draws_or_reason
+    drawn = fit.model.derived(draws.theta) if isinstance(draws, Draws) else {}
+    rows: dict[str, dict[str, Any]] = {}
+    for name, (value, meaning) in fit.model.derived(fit.estimate.theta).items():
+        low = high = float("nan")
+        if name in drawn:
+            ends = quantile_pair(drawn[name][0][None], level)
+            low, high = float(ends[0][0]), float(ends[1][0])
+        rows[name] = {"estimate": float(value[0]), "low": low, "high": high, "meaning": meaning}
+    columns = ["estimate", "low", "high", "meaning"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

@@ -1,0 +1,80 @@
+"""Arrows run one way, importing is cheap, files stay short."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("scipy", "lmfit", "matplotlib", "torch", "transformers", "pyarrow", "tqdm", "typer")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)  # fmt: skip
+    return done.stdout
+
+
+def test_import_contracts_hold():
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def test_importing_loads_nothing_heavy():
+    code = "import scaling_laws, sys, json; print(json.dumps(sorted(sys.modules)))"
+    loaded = {name.split(".")[0] for name in json.loads(python(code))}
+    assert not loaded & set(HEAVY)
+
+
+def test_fitting_needs_no_torch_and_no_lmfit():
+    code = (
+        "import scaling_laws as sl, sys\n"
+        "loss = lambda k: 1 + 10 ** (-0.3 * k) + 0.01 * (k % 2)\n"
+        "log = [{'examples': 10**k, 'loss': loss(k)} for k in range(1, 8)]\n"
+        "fit = sl.fit(sl.laws.Power(), log); fit.parameters; fit.predict(examples=1e9)\n"
+        "print([m for m in ('torch', 'lmfit', 'matplotlib') if m in sys.modules])"
+    )
+    assert python(code).strip() == "[]"
+
+
+def test_every_public_name_resolves():
+    import scaling_laws
+
+    for name in scaling_laws.__all__:
+        assert getattr(scaling_laws, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        scaling_laws.nothing  # noqa: B018  (the access is the test)
+
+
+def test_no_file_bears_the_name_of_a_public_function():
+    import scaling_laws
+
+    files = {p.stem for p in (ROOT / "scaling_laws").glob("*.py")}
+    functions = {n for n in scaling_laws.__all__ if n.islower() and n != "laws"}
+    assert not files & functions
+
+
+@pytest.mark.parametrize("package", ["scaling_laws", "distill"])
+def test_files_stay_below_500_lines(package):
+    long = {str(p): n for p in (ROOT / package).rglob("*.py")
+            if (n := len(p.read_text().splitlines())) > 500}  # fmt: skip
+    assert not long
+
+
+def test_types_are_strict():
+    done = subprocess.run([sys.executable, "-m", "pyright"], capture_output=True, text=True,
+                          cwd=ROOT)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_style():
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], capture_output=True,
+                          text=True, cwd=ROOT)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]

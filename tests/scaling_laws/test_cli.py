@@ -1,0 +1,101 @@
+"""The command line: exit codes, one sentence on bad input, JSON that parses."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scaling_laws as sl
+from scaling_laws.cli import main
+
+
+@pytest.fixture
+def log(tmp_path):
+    frame = pd.DataFrame({"examples": np.logspace(2, 6, 12).round()})
+    runs = sl.simulate(sl.laws.Power(), frame, {"E": 1, "A": 1, "a": 0.4}, 0.005, 0)
+    path = tmp_path / "runs.csv"
+    runs.frame.to_csv(path, index=False)
+    return path
+
+
+def run(capsys, *words):
+    with pytest.raises(SystemExit) as stop:
+        main([str(w) for w in words])
+    printed = capsys.readouterr()
+    return stop.value.code, printed.out, printed.err
+
+
+def test_fit_predict_and_plot(capsys, log, tmp_path):
+    out, figure = tmp_path / "fit.json", tmp_path / "fit.png"
+    code, text, _ = run(capsys, "fit", log, "--law", "power", "--out", out, "--plot", figure)
+    assert code == 0
+    assert "exponent of the data" in text
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    code, text, _ = run(capsys, "predict", out, "--at", "examples=1000,5000", "--json")
+    assert code == 0
+    rows = json.loads(text)["predictions"]
+    want = sl.load(out).predict(examples=[1000, 5000])
+    np.testing.assert_array_equal([r["estimate"] for r in rows], want["estimate"])
+
+
+def test_fit_json_agrees_with_python(capsys, log):
+    _, text, _ = run(capsys, "fit", log, "--law", "power", "--json")
+    plain = json.loads(text)
+    fit = sl.fit(sl.laws.Power(), log)
+    assert plain["objective"] == fit.objective
+    assert [p["estimate"] for p in plain["parameters"]] == fit.parameters["estimate"].tolist()
+
+
+def test_choose_takes_every_form_of_the_axes(capsys, log):
+    code, text, _ = run(capsys, "choose", log, "--json")
+    assert code == 0
+    plain = json.loads(text)
+    assert len(plain["forms"]) == 2
+    assert sum(f["weight"] for f in plain["forms"]) == pytest.approx(1.0)
+    assert plain["verdicts"][0]["kind"] == "law"
+
+
+def test_check_counts_every_row(capsys, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text("kept,mmlu,mmlu_n\n1,0.7,100\n16,0.5,100\n0.5,0.6,100\n")
+    code, text, _ = run(capsys, "check", path, "--json")
+    plain = json.loads(text)
+    assert code == 0
+    assert plain["accepted"] == 2
+    assert "Write 0.16" in plain["rejected"][0]["reason"]
+    code, text, _ = run(capsys, "check", path)
+    assert "Noise before any law" in text
+
+
+def test_demo_writes_what_it_says(capsys, tmp_path):
+    code, text, _ = run(capsys, "demo", "--out", tmp_path / "out", "--json")
+    assert code == 0
+    for path in json.loads(text)["written"]:
+        with open(path, "rb") as file:
+            assert file.read(1)
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["fit", "absent.csv"], "absent.csv can't be read"),
+    (["fit", "{log}", "--law", "powr"], "Did you mean 'power'?"),
+    (["fit", "{log}", "--metric", "f1"], "metric 'f1' is not known"),
+    (["fit", "{log}", "--law", "power", "--option", "colour=red"], "does not take colour"),
+    (["fit", "{log}", "--law", "power", "--option", "red"], "write name=value"),
+    (["fit", "{log}", "--where", "format=label"], "no such column"),
+    (["fit", "{log}"], "needs the column 'kept'"),
+    (["fit", "{log}", "--law", "power", "--delta", "much"], "could not convert"),
+    (["predict", "{log}"], "not a whole JSON file"),
+    (["choose", "{log}", "--law", "chinchilla"], "no form can be fitted"),
+])  # fmt: skip
+def test_bad_input_is_one_sentence(capsys, log, words, sentence):
+    code, out, err = run(capsys, *(w.format(log=log) for w in words))
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert sentence in err
+
+
+def test_version_and_unknown_option(capsys):
+    assert run(capsys, "--version")[1].strip() == sl.__version__
+    assert run(capsys, "demo", "--bogus")[0] == 2
