@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +23,8 @@ from filelock import FileLock
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from .files import write_whole
+from .likelihood import evaluating
 from .losses import TeacherHidden, TeacherTopK, top_k_logits
 from .task import Encoded
 
@@ -365,24 +366,23 @@ def _build(
         part = sequences[number * size : (number + 1) * size]
         data = save(_shard(model, part, identity, batch_size))
         file = path / _shard_name(number)
-        _write(file, data)
+        write_whole(file, data)
         checksum = hashlib.sha256(data).hexdigest()
         shards.append({"file": file.name, "bytes": len(data), "sha256": checksum})
         text = json.dumps({**identity, "shards": shards}, indent=1)
-        _write(path / _UNFINISHED, text.encode())
+        write_whole(path / _UNFINISHED, text.encode())
         if progress is not None:
             progress(min((number + 1) * size, len(sequences)), len(sequences))
     os.replace(path / _UNFINISHED, path / _MANIFEST)
 
 
-@torch.inference_mode()
 def _shard(
     model: Any, part: Sequence[Encoded], identity: Mapping[str, Any], batch_size: int
 ) -> dict[str, Tensor]:
     head = model.get_output_embeddings()
     rows: list[dict[str, Tensor]] = [{}] * len(part)
     by_length = sorted(range(len(part)), key=lambda i: len(part[i].ids))
-    with _evaluating(model):
+    with evaluating(model):
         for start in range(0, len(part), batch_size):
             batch = by_length[start : start + batch_size]
             for i, hidden in zip(batch, _hidden(model, [part[i] for i in batch]), strict=True):
@@ -416,10 +416,9 @@ def _hidden(model: Any, batch: Sequence[Encoded]) -> list[Tensor]:
     ]
 
 
-@torch.inference_mode()
 def _check_head(model: Any, sequence: Encoded, path: Path) -> None:
     """Refuse a model that does more to its hidden states than multiply them by the head."""
-    with _evaluating(model):
+    with evaluating(model):
         ids = torch.tensor([sequence.ids], device=model.device)
         logits = model(input_ids=ids, use_cache=False).logits[0, sequence.prompt.stop - 1 : -1]
         hidden = _hidden(model, [sequence])[0]
@@ -433,25 +432,5 @@ def _check_head(model: Any, sequence: Encoded, path: Path) -> None:
         )
 
 
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
 def _shard_name(number: int) -> str:
     return f"shard-{number:05d}.safetensors"
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Write a file that is whole whenever it is there."""
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, file)
