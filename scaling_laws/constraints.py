@@ -174,8 +174,9 @@ def _affine(parameters: Any, name: str) -> Tie:
     """Probe an lmfit expression; it must be affine in the parameters without expressions."""
     others = [k for k, p in parameters.items() if not p.expr]
     live = parameters.copy()
-    for other in others:
-        live[other].set(min=-np.inf, max=np.inf)
+    # lmfit clips an expression to its parameter's bounds, which would bend the probe.
+    for parameter in live.values():
+        parameter.set(min=-np.inf, max=np.inf)
     rng = np.random.default_rng(0)
     points = rng.uniform(0.5, 1.5, (len(others) + 1 + _PROBES, len(others)))
     values: list[float] = []
