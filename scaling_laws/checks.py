@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import Estimate
 from scaling_laws.halfwild import Draws, NoInterval, leverage, relax
+from scaling_laws.laws.base import Axis
 from scaling_laws.model import Model, slice_rows
 from scaling_laws.problem import Problem
 from scaling_laws.runs import Note
 from scaling_laws.uncertainty import printed, quantile_pair
 from scaling_laws.variance import inverse_information
 
-__all__ = ["data_notes", "draw_notes", "identifiability", "row_leverage", "support_of"]
+__all__ = [
+    "data_notes",
+    "draw_notes",
+    "identifiability",
+    "prediction_notes",
+    "row_leverage",
+    "support_of",
+]
 
 Array = NDArray[np.float64]
 
@@ -338,6 +346,45 @@ def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
             "The data fix the slope at the centre, not limit and exponent apart; read the "
             "prediction, not the parameters.",
         )
+
+
+def prediction_notes(problem: Problem, table: pd.DataFrame) -> tuple[Note, ...]:
+    """Return notes on predictions that are vacuous, far, or narrower than the data can support."""
+    metric, notes = problem.metric, []
+    width = (table["high"] - table["low"]).to_numpy(dtype=float)
+    if metric.link == "logit" and metric.top is not None:
+        vacuous = width > 0.5 * (metric.top - (metric.floor or 0.0))
+        if vacuous.any():
+            i = int(np.flatnonzero(vacuous)[0])
+            at = ", ".join(f"{a.name} {table[a.name].iloc[i]:g}" for a in _axes_of(problem))
+            low, high = float(table["low"].iloc[i]), float(table["high"].iloc[i])
+            notes.append(Note(
+                "vacuous", "warning",
+                f"At {at} these runs allow {metric.name} from {low:.2f} to {high:.2f}: add runs "
+                f"nearer to it ({int(vacuous.sum())} of {len(table)} points are as wide).",
+            ))  # fmt: skip
+    far = table["distance"].to_numpy(dtype=float)
+    if (far > 1).any():
+        notes.append(Note(
+            "far", "warning",
+            f"{int((far > 1).sum())} of {len(table)} points lie more than the data's own range "
+            "beyond it; no interval covers a trend that breaks there.",
+        ))  # fmt: skip
+    if "equivalent_n" in table and np.isfinite(problem.items).any():
+        behind = float(np.nansum(problem.items))
+        narrow = table["equivalent_n"].to_numpy(dtype=float) > behind
+        if narrow.any():
+            notes.append(Note(
+                "too_narrow", "warning",
+                f"{int(narrow.sum())} of {len(table)} intervals are narrower than the "
+                f"{behind:,.0f} test items behind all runs can support; the law's form is doing "
+                "the work.",
+            ))  # fmt: skip
+    return tuple(notes)
+
+
+def _axes_of(problem: Problem) -> tuple[Axis, ...]:
+    return problem.model.law.axis_list()
 
 
 def row_leverage(problem: Problem, fit: Estimate) -> Array:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.chains import Curve
-from scaling_laws.checks import data_notes, draw_notes, row_leverage, support_of
+from scaling_laws.checks import data_notes, draw_notes, prediction_notes, row_leverage, support_of
 from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import Estimate
 from scaling_laws.halfwild import Draws, NoInterval
@@ -282,6 +282,7 @@ class Fit:
             The points, then ``estimate, low, high``, ``distance`` (largest overshoot beyond the
             data, in log-ranges of its axis), ``support`` ({inside, corner, outside}) and, for
             proportions, ``equivalent_n`` (the test set whose binomial error is as large).
+            ``attrs["notes"]`` says what is vacuous, far, or narrower than the data can support.
 
         Raises
         ------
@@ -305,6 +306,7 @@ class Fit:
             p = np.clip(out["estimate"].to_numpy(), 0.0, 1.0)
             with np.errstate(divide="ignore", invalid="ignore"):
                 out["equivalent_n"] = p * (1.0 - p) / se**2
+        out.attrs["notes"] = prediction_notes(self.problem, out)
         return out
 
     def _ends(

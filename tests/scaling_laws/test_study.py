@@ -165,3 +165,25 @@ def test_same_seed_same_table():
         for _ in range(2)
     )
     pd.testing.assert_frame_equal(a, b)
+
+
+def test_predictions_say_when_they_are_vacuous_or_far():
+    log = sl.simulate(sl.laws.Compressed(), GRID, TRUTH, Noise(run=0.01, items=1_000), 1,
+                      metric=ACCURACY)  # fmt: skip
+    fit = sl.fit(sl.laws.Compressed(), log, ACCURACY)
+    inside = fit.predict(examples=49_000, kept=0.58)
+    assert inside.attrs["notes"] == ()
+    below = fit.predict(examples=400_000, kept=0.16)
+    assert "these runs allow task_accuracy from" in below.attrs["notes"][0].sentence
+    far = fit.predict(examples=1e12, kept=0.58)
+    assert any(n.code == "far" for n in far.attrs["notes"])
+
+
+def test_predictions_say_when_they_are_narrower_than_the_data():
+    """Without run noise a law with two free parameters beats the test sets it was measured on."""
+    exact = sl.simulate(sl.laws.Compressed(), GRID, TRUTH, 0.0, metric=ACCURACY)
+    log = sl.read_runs(exact.frame.assign(task_accuracy_n=50), metrics=[ACCURACY])
+    held = {"b": 0.35, "g": 0.9, "a": 0.8}
+    fit = sl.fit(sl.laws.Compressed(), log, ACCURACY, parameters=held, sigma=1e-4)
+    notes = fit.predict(examples=49_000, kept=0.58).attrs["notes"]
+    assert [n.code for n in notes] == ["too_narrow"]
