@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def to_lmfit(fit: Fit) -> lmfit.Parameters:
         held = name not in ties and not fit.is_free(name)
         low, high = _bounds(fit, name)
         out.add(names[name], value=fit.values[name], vary=not held, min=low, max=high)
-        made = out[names[name]]
+        made: Any = out[names[name]]
         if name in ties:
             made.set(expr=_sum(ties[name], names), min=-np.inf, max=np.inf)
         made.user_data = name

@@ -7,14 +7,16 @@ appendix (checklist).
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 import pandas as pd
 
-from scaling_laws import __version__
+from scaling_laws.show import references_of
+from scaling_laws.version import VERSION
 
 if TYPE_CHECKING:
     from scaling_laws.result import Fit
@@ -25,9 +27,19 @@ _LIBRARIES = ("numpy", "scipy", "pandas")
 
 
 def data_hash(frame: pd.DataFrame) -> str:
-    """Return a hash of the rows used, independent of their order."""
-    rows = np.sort(pd.util.hash_pandas_object(frame, index=False).to_numpy())
-    return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
+    """Return a hash of the rows used: of their values, not of their order, types or index."""
+    names = sorted(str(c) for c in frame.columns)
+    columns = [[_canonical(v) for v in frame[name].astype(object)] for name in names]
+    rows = sorted(json.dumps(row) for row in zip(*columns, strict=True))
+    return hashlib.sha256("\n".join([json.dumps(names), *rows]).encode()).hexdigest()[:16]
+
+
+def _canonical(value: Any) -> str | None:
+    """Return a cell as text that survives saving and reading."""
+    if value is None or pd.isna(value):
+        return None
+    numeric = isinstance(value, SupportsFloat) and not isinstance(value, str)
+    return repr(float(value)) if numeric else str(value)
 
 
 def card_of(fit: Fit) -> pd.Series[str]:
@@ -41,7 +53,7 @@ def card_of(fit: Fit) -> pd.Series[str]:
         "factors": ", ".join(law.by) or "none",
         "parameters": f"{free} free ({', '.join(model.coordinates)}); held: "
         f"{', '.join(held) or 'none'}",
-        "reference point": ", ".join(f"{k} {v:.6g}" for k, v in model.frame.centre.items()),
+        "reference point": "; ".join(references_of(fit, 6)) or "none: no amplitude needs one",
         "runs": f"{problem.n} rows, {len(np.unique(problem.configuration))} configurations, "
         f"{len(np.unique(problem.unit))} {problem.unit_kind}s, from {fit.source or 'memory'}",
         "excluded": " ".join(n.sentence for n in problem.notes) or "nothing",
@@ -61,10 +73,11 @@ def card_of(fit: Fit) -> pd.Series[str]:
         f"set; {fit.estimate.steps} steps, "
         + ("converged" if fit.estimate.converged else "not converged"),
         "uncertainty": str(fit.parameters.columns.name) + f", seed {fit.seed}",
-        "validation": "not part of a fit; see holdout and choose",
+        "validation": f"none stored with a fit; {fit.degrees} residual degrees of freedom; holdout "
+        "predicts runs left out, choose compares forms",
         "notes": " ".join(n.sentence for n in fit.notes) or "none",
         "data hash": data_hash(problem.frame),
-        "versions": f"scaling-laws {__version__}, "
+        "versions": f"scaling-laws {VERSION}, "
         + ", ".join(f"{n} {version(n)}" for n in _LIBRARIES)
         + f", Python {platform.python_version()}",
     }
@@ -74,8 +87,8 @@ def card_of(fit: Fit) -> pd.Series[str]:
 def _axis(fit: Fit, name: str) -> str:
     values = fit.problem.frame[name].to_numpy(dtype=float)
     return (
-        f"{name}: {len(np.unique(values))} levels from {values.min():.6g} to {values.max():.6g}, as "
-        "counted in the log"
+        f"{name}: {len(np.unique(values))} levels from {values.min():.6g} to {values.max():.6g}, "
+        "as counted in the log"
     )
 
 

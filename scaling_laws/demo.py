@@ -1,8 +1,8 @@
 """The main job on published points, without network: fit, check, hold out, predict, draw.
 
-Two cases. F1 against examples and model size: nine points with standard errors of .02 to .05, enough
-for a law with wide intervals. MMLU against the fraction kept: five points that fix where the score is
-half lost, and say nothing of how steeply.
+Two cases. F1 against examples and model size: nine points with standard errors of .02 to .05,
+enough for a law with wide intervals. MMLU against the fraction kept: five points that fix where the
+score is half lost, and say nothing of how steeply.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class Demo:
         """Draw both cases side by side."""
         from matplotlib.figure import Figure
 
+        from scaling_laws.plot import save_figure
+
         figure = Figure(figsize=(11.5, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         self.headlines.plot(left, run=False)
@@ -75,14 +77,14 @@ class Demo:
         self.distilled.plot(right, run=False)
         right.set_title("Half of MMLU's skill is gone at a known size;\nhow steeply is not known",
                         loc="left", fontsize="medium")  # fmt: skip
-        half = self.distilled.derived.loc["half_point"]
+        half = _half_point(self.distilled)
         right.axvspan(half["low"], half["high"], color="#D55E00", alpha=0.18, linewidth=0)
         right.annotate(
             f"half lost at {half['estimate']:.2f}\n({half['low']:.2f} to {half['high']:.2f})",
-            (float(half["estimate"]), 0.30), ha="left", fontsize="small", color="#D55E00",
+            (half["estimate"], 0.30), ha="left", fontsize="small", color="#D55E00",
             xytext=(6, 0), textcoords="offset points",
         )  # fmt: skip
-        figure.savefig(path, dpi=160)
+        save_figure(left, path)
         return path
 
 
@@ -101,6 +103,12 @@ def run_demo() -> Demo:
         distilled=fit(Collapse(), whole_and["distilled"], "mmlu"),
         pruned=fit(Collapse(), whole_and["pruned"], "mmlu"),
     )
+
+
+def _half_point(one: Fit) -> dict[str, float]:
+    """Return estimate, low and high of the half-collapse point."""
+    row = one.derived[["estimate", "low", "high"]].to_dict("index")["half_point"]
+    return {str(k): float(v) for k, v in row.items()}
 
 
 def _examples_table(fitted: Fit) -> pd.DataFrame:
@@ -126,12 +134,12 @@ def _headline_lines(demo: Demo) -> Iterator[str]:
     yield ""
     yield "What these points cannot tell:"
     for sentence in (
-        "Whether labels or training steps raise F1: every run had the same number of epochs, so both "
-        "grow together.",
+        "Whether labels or training steps raise F1: every run had the same number of epochs, so "
+        "both grow together.",
         "Anything about pruned students: the three sizes are three pretrained models.",
         "The ceiling: with 100 evaluation items, .95 and 1.00 are two standard errors apart.",
     ):
-        yield from wrapped("-", sentence)
+        yield from wrapped("-", sentence, 2)
 
 
 def _prediction_lines(table: pd.DataFrame) -> Iterator[str]:
@@ -153,22 +161,26 @@ def _collapse_lines(demo: Demo) -> Iterator[str]:
     yield repr(demo.distilled)
     yield ""
     for words, one in (("After", demo.distilled), ("Before", demo.pruned)):
-        half = one.derived.loc["half_point"]
+        half = _half_point(one)
         s = one.parameters.loc["s"]
         loose = any(n.code == "not_identified" and n.sentence.startswith("s ") for n in one.notes)
-        steep = f"not identified, {s['low']:.3g} or more" if loose else f"{s['estimate']:.3g}"
+        steep = (
+            f"not identified, {s['low']:.3g} or more"
+            if loose
+            else f"{s['estimate']:.3g} ({s['low']:.3g} to {s['high']:.3g})"
+        )
         yield from wrapped(
             words,
             f"distillation half of the skill above guessing is lost at "
-            f"{number(float(half['estimate']))} kept ({number(float(half['low']))} to "
-            f"{number(float(half['high']))}); steepness {steep}.",
+            f"{number(half['estimate'])} kept ({number(half['low'])} to "
+            f"{number(half['high'])}); steepness {steep}.",
         )
     yield ""
     yield "What these points cannot tell:"
     for sentence in (
-        "How steep the collapse is: only one size lies on the slope, so any steepness above the lower "
-        "end fits. Add sizes between .67 and .81.",
+        "How steep the collapse is: only one size lies on the slope, so any steepness above the "
+        "lower end fits. Add sizes between .67 and .81.",
         "What happens below .67: the law says guessing, no point does.",
         "Run-to-run noise: one student a size.",
     ):
-        yield from wrapped("-", sentence)
+        yield from wrapped("-", sentence, 2)

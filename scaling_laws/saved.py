@@ -173,10 +173,10 @@ def load(path: str | Path, law: Law | None = None) -> Fit:
     if not isinstance(body, dict) or whole.get("sha256") != _digest(text):
         raise ValueError(f"{name} was changed after it was saved: its hash does not agree.")
     body = cast(dict[str, Any], body)
-    _refuse_expressions(body["constraints"], name)
     try:
+        _refuse_expressions(body["constraints"], name)
         return _rebuild(body, law, name)
-    except (KeyError, TypeError, IndexError) as missing:
+    except (AttributeError, KeyError, TypeError, IndexError) as missing:
         raise ValueError(f"{name} is not a saved fit of this version: {missing}.") from None
 
 

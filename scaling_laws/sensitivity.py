@@ -125,5 +125,5 @@ def influence_table(fit: Fit, question: Question) -> pd.DataFrame:
         left_out = index[problem.unit == units[code]].tolist()
         answer = _ask(question, replace(fit, estimate=replace(found, theta=theta)))
         rows.append({"unit": left_out, "answer": answer, "change": answer - base})
-    order = np.argsort([-abs(r["change"]) for r in rows], kind="stable")
-    return pd.DataFrame([rows[i] for i in order])
+    rows.sort(key=lambda row: -abs(row["change"]))
+    return pd.DataFrame(rows)

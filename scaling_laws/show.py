@@ -165,9 +165,7 @@ def summarise(fit: Fit) -> Summary:
         parameters=tuple(_parameter_rows(fit, table, digits)),
         derived=tuple(_derived_rows(fit)),
         checks=tuple(_checks(fit)),
-        notes=tuple(
-            Line(n.severity, n.sentence, _TONES.get(n.severity, "bad")) for n in fit.notes
-        ),
+        notes=tuple(Line(n.severity, n.sentence, _TONES.get(n.severity, "bad")) for n in fit.notes),
     )
 
 
@@ -278,11 +276,15 @@ def _labelled(item: Line) -> list[str]:
     return wrapped(item.label, item.text)
 
 
-def wrapped(label: str, text: str) -> list[str]:
-    """Return a labelled sentence as lines with a hanging indent."""
+def wrapped(label: str, text: str, room: int = 10) -> list[str]:
+    """Return a labelled sentence as lines with a hanging indent; the label has `room` columns."""
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=f"  {label:<10}", subsequent_indent=" " * 12,
-        break_long_words=False, break_on_hyphens=False,
+        text,
+        _WIDTH,
+        initial_indent=f"  {label:<{room}}",
+        subsequent_indent=" " * (room + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

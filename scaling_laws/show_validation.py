@@ -29,7 +29,9 @@ def holdout_text(held: Holdout) -> str:
 
 def holdout_html(held: Holdout) -> str:
     """Return the record of a hold-out as HTML."""
-    rows = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in _held_rows(held))
+    rows = "".join(
+        f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in _held_rows(held)
+    )
     return f"<p><b>{escape(_held_title(held))}</b></p><table>{rows}</table>"
 
 

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
+from scaling_laws.result import Fit
 
 if TYPE_CHECKING:
     from scaling_laws.forecast import Forecast
-    from scaling_laws.result import Fit
     from scaling_laws.validation import Choice, Holdout
 
 __all__ = ["plot_choice", "plot_fit", "plot_holdout"]
 
 Array = NDArray[np.float64]
+Line = dict[str, Any]
 
 _POINTS = 160
 _MOST_LINES = 5
+# A legend of more lines than this stands beside the axes: inside it would cover some.
+_MOST_INSIDE = 4
 # How far beyond the data a curve is drawn, in log-ranges of its axis.
 _BEYOND = 0.3
 
 
 def plot_fit(
-    fit: Fit | Forecast, ax: Any = None, *, x: str | None = None, level: float = 0.9,
-    run: bool = True, fixed: dict[str, Any] | None = None,
+    fit: Fit | Forecast,
+    ax: Any = None,
+    *,
+    x: str | None = None,
+    level: float = 0.9,
+    run: bool = True,
+    fixed: Line | None = None,
 ) -> Any:
     """Draw data, curves, and the intervals of the mean (dark) and of one new run (light).
 
@@ -46,11 +55,11 @@ def plot_fit(
 
     Notes
     -----
-    The data's range is shaded and lines are dashed beyond it. Colour tells the factor's level, or the
-    other axis where there is no factor; markers tell the other axis.
+    The data's range is shaded and lines are dashed beyond it. Colour tells the factor's level, or
+    the other axis where there is no factor; markers tell the other axis.
     """
     ax = axes_of(ax)
-    base = fit.best if not hasattr(fit, "problem") else fit  # a Forecast draws its best form's data
+    base = fit if isinstance(fit, Fit) else fit.best  # a Forecast draws its best form's data
     frame = base.problem.frame
     axes = [a.name for a in base.law.axis_list()]
     x = x or _main_axis(frame, axes)
@@ -71,7 +80,9 @@ def plot_fit(
     ax.set_xlim(grid[0], grid[-1])
     ax.set_xlabel(x)
     ax.set_ylabel(base.metric.meaning or base.metric.name)
-    if others:
+    if len(lines) > _MOST_INSIDE:
+        ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    elif others:
         ax.legend(frameon=False, fontsize="small")
     tidy(ax)
     return ax
@@ -84,53 +95,65 @@ def _main_axis(frame: pd.DataFrame, axes: list[str]) -> str:
     return max(axes, key=lambda a: frame[a].nunique())
 
 
-def _lines(frame: pd.DataFrame, others: list[str]) -> list[dict[str, Any]]:
-    """Combinations of the other axes and factors in the data; evenly thinned where many."""
+def _lines(frame: pd.DataFrame, others: list[str]) -> list[Line]:
+    """List combinations of the other axes and factors in the data; evenly thinned where many."""
     if not others:
         return [{}]
     table = frame[others].drop_duplicates().sort_values(others, ascending=False)
-    numeric = [c for c in others if pd.api.types.is_numeric_dtype(table[c])]
-    for column in numeric:
-        levels = np.sort(table[column].unique())
+    for column in others:
+        levels = sorted(set(table[column].tolist()))
         if len(levels) > _MOST_LINES:
-            keep = levels[np.linspace(0, len(levels) - 1, _MOST_LINES).round().astype(int)]
-            table = table[table[column].isin(keep)]
-    return [dict(zip(others, row, strict=True)) for row in table.itertuples(index=False)]
+            at = np.linspace(0, len(levels) - 1, _MOST_LINES).round().astype(int)
+            table = table[table[column].isin([levels[i] for i in at])]
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
-def _codes(lines: list[dict[str, Any]], others: list[str], by: tuple[str, ...]) -> tuple[Any, Any]:
-    """Colour by factor level (by the first other axis without a factor), marker by the rest."""
+def _codes(
+    lines: list[Line], others: list[str], by: tuple[str, ...]
+) -> tuple[Callable[[Line], str], Callable[[Line], str]]:
+    """Colour by factor level (by the first other axis without a factor), marker by the rest.
+
+    Where nothing is left for the markers they repeat the colours, for readers who see none.
+    """
     first = list(by) or others[:1]
-    rest = [o for o in others if o not in first]
+    rest = [o for o in others if o not in first] or first
 
-    def place(names: list[str]) -> Any:
+    def pick(names: list[str], styles: Sequence[str]) -> Callable[[Line], str]:
         keys = list(dict.fromkeys(tuple(line.get(n) for n in names) for line in lines))
-        return lambda line: keys.index(tuple(line.get(n) for n in names))
 
-    colour, marker = place(first), place(rest)
-    return (
-        lambda line: COLOURS[colour(line) % len(COLOURS)],
-        lambda line: MARKERS[marker(line) % len(MARKERS)],
-    )
+        def style(line: Line) -> str:
+            return styles[keys.index(tuple(line.get(n) for n in names)) % len(styles)]
+
+        return style
+
+    return pick(first, COLOURS), pick(rest, MARKERS)
 
 
 def _grid(low: float, high: float, x: str) -> Array:
     span = np.log(high / low) if high > low else 1.0
-    begin, end = np.log(low) - _BEYOND * span, np.log(high) + _BEYOND * span
+    begin, end = float(np.log(low) - _BEYOND * span), float(np.log(high) + _BEYOND * span)
     if x == "kept":
         end = min(end, 0.0)
     return np.exp(np.linspace(begin, end, _POINTS))
 
 
 def _one_line(
-    ax: Any, fit: Fit | Forecast, line: dict[str, Any], x: str, grid: Array,
-    seen: tuple[float, float], level: float, run: bool, colour: str,
+    ax: Any,
+    fit: Fit | Forecast,
+    line: Line,
+    x: str,
+    grid: Array,
+    seen: tuple[float, float],
+    level: float,
+    run: bool,
+    colour: str,
 ) -> None:
     points = pd.DataFrame({x: grid, **line})
     mean = fit.predict(points, interval="mean", level=level)
     if run:
         one = fit.predict(points, interval="run", level=level)
-        ax.fill_between(grid, one["low"], one["high"], color=colour, alpha=0.10, linewidth=0)
+        low, high = (_smooth(mean[end], one[end]) for end in ("low", "high"))
+        ax.fill_between(grid, low, high, color=colour, alpha=0.10, linewidth=0)
     ax.fill_between(grid, mean["low"], mean["high"], color=colour, alpha=0.22, linewidth=0)
     inside = (grid >= seen[0]) & (grid <= seen[1])
     estimate = mean["estimate"].to_numpy()
@@ -138,36 +161,53 @@ def _one_line(
     ax.plot(grid[inside], estimate[inside], color=colour, linewidth=1.8)
 
 
+def _smooth(mean: pd.Series[float], run: pd.Series[float]) -> Array:
+    """End of a run's interval with the jitter of its simulated noise averaged over neighbours."""
+    beyond = (run - mean).to_numpy(dtype=float)
+    half = _POINTS // 16
+    wide = np.pad(beyond, half, mode="edge")
+    window = np.full(2 * half + 1, 1.0 / (2 * half + 1))
+    smoothed = np.convolve(wide, window, "valid")
+    return np.asarray(mean.to_numpy(dtype=float) + smoothed, float)
+
+
 def _one_scatter(
-    ax: Any, base: Fit, line: dict[str, Any], x: str, others: list[str], colour: str, marker: str,
+    ax: Any,
+    base: Fit,
+    line: Line,
+    x: str,
+    others: list[str],
+    colour: str,
+    marker: str,
     label: str,
 ) -> None:
-    rows = base.problem.frame
+    frame = base.problem.frame
+    chosen = np.ones(len(frame), bool)
     for name in others:
-        rows = rows[rows[name] == line[name]]
-    y = rows[base.metric.name].to_numpy(dtype=float)
-    at = rows[x].to_numpy(dtype=float)
-    se = rows[base.metric.se].to_numpy(dtype=float) if base.metric.se in rows else None
-    if se is not None:
+        chosen &= (frame[name] == line[name]).to_numpy(dtype=bool)
+    at, y = frame[x].to_numpy(dtype=float)[chosen], base.problem.score[chosen]
+    se = base.problem.se[chosen]
+    if np.isfinite(se).any():
         ax.errorbar(at, y, yerr=se, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.7)
     ax.plot(at, y, linestyle="none", marker=marker, color=colour, markeredgecolor="white",
             markeredgewidth=0.6, markersize=6.5, label=label, zorder=3)  # fmt: skip
 
 
-def _label(line: dict[str, Any], others: list[str]) -> str:
+def _label(line: Line, others: list[str]) -> str:
     words: list[str] = []
     for name in others:
         value = line[name]
-        number = isinstance(value, int | float | np.number)
+        number = isinstance(value, SupportsFloat) and not isinstance(value, str)
         if number and name in ("params", "params_nonembedding"):
             words.append(f"{float(value) / 1e9:.3g}B parameters")
         else:
             words.append(f"{name} {value:.3g}" if number else str(value))
-    return ", ".join(words)
+    # A dollar sign would start a formula.
+    return ", ".join(words).replace("$", r"\$")
 
 
 def _references(ax: Any, base: Fit) -> None:
-    """The floor, and the score of the whole model where the log has it."""
+    """Draw the floor, and the score of the whole model where the log has it."""
     metric = base.metric
     if metric.link == "logit" and metric.floor:
         ax.axhline(metric.floor, color="#777777", linewidth=0.8, linestyle=":")
@@ -193,10 +233,10 @@ def plot_choice(choice: Choice, ax: Any = None) -> Any:
     grid = _grid(float(xs.min()), float(xs.max()), x)
     for i, (form, one) in enumerate(choice.fits.items()):
         guess = one.predict(pd.DataFrame({x: grid, **line}), interval=None)["estimate"]
-        weight = float(choice.frame.loc[form, "weight"])
+        weight = float(choice.forecast.weights[form])
         ax.plot(grid, guess, color=COLOURS[(i + 1) % len(COLOURS)], linewidth=1.0,
                 label=f"{form}, weight {weight:.2f}")  # fmt: skip
-    ax.legend(frameon=False, fontsize="x-small")
+    ax.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(0.0, -0.14))
     return ax
 
 
@@ -218,6 +258,6 @@ def plot_holdout(held: Holdout, ax: Any = None) -> Any:
     ax.plot(ends, ends, color="#777777", linewidth=0.8)
     ax.set_xlabel(f"observed {held.fitted.metric.name}, held out by {held.by}")
     ax.set_ylabel("predicted from the rest")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0))
     tidy(ax)
     return ax

@@ -120,7 +120,8 @@ def test_printed_numbers_reproduce_the_predictions():
     gradient = np.stack([np.ones_like(n), n ** -typed["alpha"], d ** -typed["beta"],
                          -typed["A"] * np.log(n) * n ** -typed["alpha"],
                          -typed["B"] * np.log(d) * d ** -typed["beta"]])  # fmt: skip
-    matrix = fit.covariance().loc[["E", "A", "B", "alpha", "beta"], ["E", "A", "B", "alpha", "beta"]]
+    order = ["E", "A", "B", "alpha", "beta"]
+    matrix = fit.covariance().loc[order, order]
     se = np.sqrt(np.einsum("pn,pq,qn->n", gradient, matrix.to_numpy(), gradient))
     assert np.all(np.abs(again - fit.predict(interval=None).sort_index()["estimate"]) <= 0.1 * se)
     assert 3 < digits_of(fit) < 8
