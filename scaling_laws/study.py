@@ -121,8 +121,7 @@ def _errors(frame: pd.DataFrame, noise: Noise, rng: np.random.Generator) -> Arra
     n = len(frame)
     error = np.asarray(noise.run * rng.standard_normal(n), float)
     if noise.configuration > 0:
-        keys = [c for c in frame.columns if c not in ("chain_id", "run_id", "seed", "stage")]
-        _, codes = np.unique(frame[keys].astype(str).agg("|".join, axis=1), return_inverse=True)
+        codes = _configurations(frame)
         shared = rng.standard_normal(int(codes.max()) + 1)
         error += noise.configuration * shared[codes]
     if noise.chain > 0:
@@ -132,6 +131,13 @@ def _errors(frame: pd.DataFrame, noise: Noise, rng: np.random.Generator) -> Arra
             order = rows[np.argsort(-frame["kept"].to_numpy(dtype=float)[rows], kind="stable")]
             error[order] += (noise.chain * rng.standard_normal(len(rows))).cumsum()
     return error
+
+
+def _configurations(frame: pd.DataFrame) -> NDArray[np.intp]:
+    """Return one code for rows that differ in lineage alone."""
+    keys = [c for c in frame.columns if c not in ("chain_id", "run_id", "seed", "stage")]
+    words = frame[keys].astype(str).agg("|".join, axis=1).to_numpy()
+    return np.unique(words, return_inverse=True)[1]
 
 
 def _observe(
@@ -282,6 +288,9 @@ def _oracle_width(
     omega = noise.run**2 * np.eye(n)
     if noise.items is not None and model.link.kind == "logit":
         omega += np.diag(mean[0] * (1.0 - mean[0]) / noise.items)
+    if noise.configuration > 0:
+        codes = _configurations(frame)
+        omega += noise.configuration**2 * (codes[:, None] == codes[None, :])
     if noise.chain > 0:
         chain, kept = frame["chain_id"].to_numpy(), frame["kept"].to_numpy(dtype=float)
         same = chain[:, None] == chain[None, :]
