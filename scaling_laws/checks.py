@@ -350,7 +350,8 @@ def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
 
 def prediction_notes(problem: Problem, table: pd.DataFrame) -> tuple[Note, ...]:
     """Return notes on predictions that are vacuous, far, or narrower than the data can support."""
-    metric, notes = problem.metric, []
+    metric = problem.metric
+    notes: list[Note] = []
     width = (table["high"] - table["low"]).to_numpy(dtype=float)
     if metric.link == "logit" and metric.top is not None:
         vacuous = width > 0.5 * (metric.top - (metric.floor or 0.0))
