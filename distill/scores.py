@@ -7,7 +7,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["class_f1", "classification_scores", "confusion_matrix", "macro_f1", "proportion"]
+__all__ = [
+    "GoldCounts",
+    "class_f1",
+    "classification_scores",
+    "confusion_matrix",
+    "item_losses",
+    "macro_f1",
+    "mean",
+    "proportion",
+    "triples",
+]
 
 GoldCounts = Literal["random", "fixed"]
 
@@ -144,7 +154,7 @@ def classification_scores(
     -------
     dict
         ``task_f1``, ``task_f1_se``, ``task_f1_n``; likewise ``task_accuracy``, ``task_nll``
-        (nats), ``task_brier`` (0 to 2) and ``task_unparsed``.
+        (nats) and ``task_brier`` (0 to 2).
     """
     gold, predicted, log_p = np.asarray(gold), np.asarray(predicted), np.asarray(log_p, float)
     if not np.isfinite(log_p.max(axis=1)).all() or np.isnan(log_p).any():
@@ -158,7 +168,6 @@ def classification_scores(
         "task_accuracy": proportion(int((gold == predicted).sum()), n),
         "task_nll": mean(nll),
         "task_brier": mean(brier),
-        "task_unparsed": proportion(int((predicted < 0).sum()), n),
     }
     return triples(results, n)
 
