@@ -67,7 +67,7 @@ def _waiting(words: str) -> Generator[None]:
         from tqdm import tqdm
 
         bar_format = "{desc} {elapsed}"
-        with tqdm(desc=words, bar_format=bar_format, file=sys.stderr, leave=False) as bar:
+        with tqdm(desc=words, bar_format=bar_format, leave=False, disable=None) as bar:
             while not done.wait(0.2):
                 bar.refresh()
 
