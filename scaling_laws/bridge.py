@@ -44,13 +44,13 @@ def to_lmfit(fit: Fit) -> lmfit.Parameters:
     matrix = np.asarray(fit.covariance(), float)
     names = identifiers_of(fit)
     ties = {n: r.tie for n, r in fit.constraints.rules.items() if r.tie is not None}
-    out = lmfit.Parameters()
+    out: Any = lmfit.Parameters()
     # A tie is evaluated when it is added, so what it depends on comes first.
     for name in (*fit.model.coordinates, *ties):
         held = name not in ties and not fit.is_free(name)
         low, high = _bounds(fit, name)
         out.add(names[name], value=fit.values[name], vary=not held, min=low, max=high)
-        made: Any = out[names[name]]
+        made = out[names[name]]
         if name in ties:
             made.set(expr=_sum(ties[name], names), min=-np.inf, max=np.inf)
         made.user_data = name

@@ -51,6 +51,19 @@ class Constraints:
         ties = any(r.tie is not None for r in self.rules.values())
         return ties or any(law.params[n.split("[", 1)[0]].role != "shape" for n in named)
 
+    def beyond(self, law: Law, link: str) -> Constraints:
+        """Leave out bounds that the law has anyway, so that its soft bounds stay soft."""
+        rules: dict[str, Rule] = {}
+        for name, rule in self.rules.items():
+            param = law.params[name.split("[", 1)[0]]
+            if link == "logit" and law.output == "eta" and param.role == "limit":
+                rules[name] = rule  # on the logit scale the law has no bound
+                continue
+            lower = None if rule.lower == param.lower else rule.lower
+            upper = None if rule.upper == param.upper else rule.upper
+            rules[name] = replace(rule, lower=lower, upper=upper)
+        return replace(self, rules=rules)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain structure for a saved fit; never an expression."""
         rules: dict[str, Any] = {}

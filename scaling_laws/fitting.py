@@ -96,6 +96,7 @@ def fit(
     made = law if isinstance(law, Law) else _from_callable(law, log, chosen)
     constraints = parse(parameters, prior)
     _check_names(constraints, made)
+    constraints = constraints.beyond(made, link or chosen.link)
     problem = build(
         made,
         log,

@@ -1,0 +1,110 @@
+"""Sensitivity rows are the refits they name; influence is a refit without each unit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scaling_laws as sl
+from scaling_laws.presets import load_points
+from scaling_laws.study import Noise
+
+POINT = {"examples": 3e6}
+
+
+@pytest.fixture(scope="module")
+def log():
+    x = np.logspace(2, 6, 12).round()
+    runs = sl.simulate(sl.laws.Power(), pd.DataFrame({"examples": x}),
+                       {"E": 1.0, "A": 0.8, "a": 0.35}, 0.02, 4)  # fmt: skip
+    return runs.frame
+
+
+def answer(fit):
+    return float(fit.predict(POINT, interval=None)["estimate"].iloc[0])
+
+
+def test_rows_are_the_refits_they_name(log):
+    fit = sl.fit(sl.laws.Power(), log)
+    table = fit.sensitivity(POINT)
+    ends = log["examples"]
+    same = {
+        "as fitted": fit,
+        "least squares": sl.fit(sl.laws.Power(), log, objective="squares"),
+        "Huber, delta 1e-2": sl.fit(sl.laws.Power(), log, delta=1e-2),
+        "Huber, delta 1e-3": sl.fit(sl.laws.Power(), log, delta=1e-3),
+        "without the smallest examples": sl.fit(sl.laws.Power(), log[ends > ends.min()]),
+        "without the largest examples": sl.fit(sl.laws.Power(), log[ends < ends.max()]),
+        "link identity": sl.fit(sl.laws.Power(), log, link="identity"),
+    }
+    for choice, refit in same.items():
+        assert table.loc[choice, "answer"] == pytest.approx(answer(refit), rel=1e-5), choice
+        assert table.loc[choice, "rows"] == refit.problem.n
+    np.testing.assert_allclose(table["change"], table["answer"] - answer(fit))
+    assert (table["failed"] == "").all()
+
+
+def test_a_question_may_be_a_function(log):
+    fit = sl.fit(sl.laws.Power(), log)
+    assert fit.sensitivity(lambda f: f.values["a"]).loc["as fitted", "answer"] == fit.values["a"]
+
+
+def test_a_variant_that_cannot_be_fitted_says_why():
+    fit = sl.fit(sl.laws.Collapse(), [{"kept": k, "mmlu": m} for k, m in
+                                      ((1.0, 0.75), (0.6, 0.6), (0.3, 0.3))], "mmlu")  # fmt: skip
+    table = fit.sensitivity({"kept": 0.5})
+    row = table.loc["without the largest kept"]
+    assert np.isnan(row["answer"])
+    assert "2 usable rows for 3 free parameters" in row["failed"]
+
+
+def test_a_score_on_the_logit_scale_has_no_other_link():
+    law = sl.laws.Compressed("multiplicative", size="params", full=8.03e9)
+    fit = sl.fit(law, load_points("headline-f1"), "task_f1")
+    table = fit.sensitivity({"examples": 5e4, "params": 8e9})
+    assert not [c for c in table.index if c.startswith("link")]
+    assert {"without the smallest params", "without the largest params"} <= set(table.index)
+
+
+@pytest.mark.parametrize("tied", ["alpha", "beta"])
+def test_ties_hold_in_every_variant(tied):
+    design = pd.DataFrame({"params": np.tile(np.logspace(7, 10, 5), 5),
+                           "tokens": np.repeat(np.logspace(8, 11, 5), 5)})  # fmt: skip
+    truth = {"E": 1.7, "A": 400.0, "B": 400.0, "alpha": 0.34, "beta": 0.34}
+    log = sl.simulate(sl.laws.Chinchilla(), design, truth, 0.01, 3)
+    other = {"alpha": "beta", "beta": "alpha"}[tied]
+    rule = {tied: {"tie": {"coefficients": {other: 1.0}}}}
+    fit = sl.fit(sl.laws.Chinchilla(), log, parameters=rule)
+    table = fit.sensitivity(lambda f: f.values["alpha"] - f.values["beta"])
+    np.testing.assert_allclose(table["answer"], 0.0, atol=1e-12)
+
+
+def test_influence_is_a_refit_without_each_row(log):
+    fit = sl.fit(sl.laws.Power(), log, objective="squares")
+    table = fit.influence(POINT)
+    assert len(table) == len(log)
+    for row in table.itertuples():
+        refit = sl.fit(sl.laws.Power(), log.drop(index=row.unit), objective="squares")
+        assert row.answer == pytest.approx(answer(refit), rel=1e-5)
+    size = table["change"].abs().to_numpy()
+    assert (np.diff(size) <= 0).all()
+    np.testing.assert_allclose(table["change"], table["answer"] - answer(fit))
+
+
+def test_an_outlier_comes_first(log):
+    bad = log.copy()
+    bad.loc[11, "loss"] *= 1.3
+    assert sl.fit(sl.laws.Power(), bad, objective="squares").influence(POINT)["unit"][0] == [11]
+
+
+def test_chains_are_left_out_whole():
+    design = pd.DataFrame([(n, k, f"{n:g}/{c}") for n in (1e4, 1e5, 1e6) for c in range(3)
+                           for k in (0.79, 0.58, 0.37)],
+                          columns=["examples", "kept", "chain_id"])  # fmt: skip
+    truth = {"e": 2.3, "a": 0.8, "b": 0.35, "c": 0.5, "g": 0.9}
+    log = sl.simulate(sl.laws.Compressed(), design, truth, Noise(chain=0.02), 1, metric="task_f1")
+    fit = sl.fit(sl.laws.Compressed(), log, "task_f1")
+    table = fit.influence({"examples": 1e6, "kept": 0.2})
+    assert len(table) == 9
+    for rows in table["unit"]:
+        assert len(rows) == 3
+        assert log.frame.loc[rows, "chain_id"].nunique() == 1
