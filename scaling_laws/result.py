@@ -13,14 +13,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.chains import Curve
-from scaling_laws.checks import data_notes, draw_notes, prediction_notes, row_leverage, support_of
+from scaling_laws.checks import (
+    data_notes,
+    draw_notes,
+    identifiability,
+    prediction_notes,
+    row_leverage,
+    support_of,
+)
 from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import Estimate
 from scaling_laws.halfwild import Draws, NoInterval
 from scaling_laws.laws.base import Law
 from scaling_laws.metrics import Metric
 from scaling_laws.model import Model
-from scaling_laws.problem import Problem, level_codes
+from scaling_laws.points import coordinates, table_of
+from scaling_laws.problem import Problem
 from scaling_laws.profiles import Profile, profile
 from scaling_laws.runs import Note
 from scaling_laws.search import Certificate, certify
@@ -289,8 +297,8 @@ class Fit:
         ValueError
             For a missing axis, a level the log never had, or a value that is not positive.
         """
-        points = self._points(data, axes)
-        codes, raw = self._coordinates(points)
+        points = table_of(self.problem, data, axes)
+        codes, raw = coordinates(self.problem, points)
         model = self.model.at(raw, codes)
         out = points.copy()
         out["estimate"] = model.mean(self.estimate.theta[None])[0]
@@ -358,7 +366,7 @@ class Fit:
         NoInterval
             If the log cannot support an interval.
         """
-        codes, raw = self._coordinates(points)
+        codes, raw = coordinates(self.problem, points)
         return values_at(
             self.problem,
             self.estimate,
@@ -382,41 +390,6 @@ class Fit:
             return np.full(len(points), float(np.nanmedian(logged)))
         return None
 
-    def _points(
-        self, data: pd.DataFrame | Mapping[str, Any] | None, axes: Mapping[str, Any]
-    ) -> pd.DataFrame:
-        if isinstance(data, pd.DataFrame):
-            return data.assign(**axes)
-        given = {**(data or {}), **axes}
-        if not given:
-            columns = [a.name for a in self.law.axis_list()] + list(self.law.by)
-            return self.problem.frame[columns].sort_index()
-        arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v)) for v in given.values()))
-        return pd.DataFrame(dict(zip(given, (a.ravel() for a in arrays), strict=True)))
-
-    def _coordinates(self, points: pd.DataFrame) -> tuple[NDArray[np.intp], dict[str, Array]]:
-        needed = [a.name for a in self.law.axis_list()]
-        for column in (*needed, *self.law.by):
-            if column not in points.columns:
-                raise ValueError(
-                    f"predict needs {column}=; the law is a function of "
-                    f"{', '.join([*needed, *self.law.by])}."
-                )
-        codes, _ = level_codes(points, self.law.by, self.model.levels)
-        raw: dict[str, Array] = {}
-        for name in needed:
-            raw[name] = points[name].to_numpy(dtype=float)
-            bad = ~np.isfinite(raw[name])
-            if self.law.output == "eta":
-                bad |= raw[name] <= 0
-            if name == "kept":
-                bad |= raw[name] > 1
-            if bad.any():
-                legal = "in (0, 1]" if name == "kept" else "positive and finite"
-                value = raw[name][np.flatnonzero(bad)[0]]
-                raise ValueError(f"predict: {name} = {value:g} must be {legal}.")
-        return codes, raw
-
     # --- what to make of it
     # -------------------------------------------------------------------------
     @cached_property
@@ -425,6 +398,11 @@ class Fit:
         own = data_notes(self.problem, self.estimate, self.constraints, self.settings)
         drawn = draw_notes(self.problem, self.estimate, self.draws_or_reason)
         return (*self.problem.notes, *own, *drawn)
+
+    @property
+    def identifiability(self) -> pd.DataFrame:
+        """Combinations of parameters, best fixed first, with relative singular values."""
+        return identifiability(self.problem, self.estimate)
 
     @property
     def leverage(self) -> pd.Series[float]:

@@ -187,3 +187,16 @@ def test_predictions_say_when_they_are_narrower_than_the_data():
     fit = sl.fit(sl.laws.Compressed(), log, ACCURACY, parameters=held, sigma=1e-4)
     notes = fit.predict(examples=49_000, kept=0.58).attrs["notes"]
     assert [n.code for n in notes] == ["too_narrow"]
+
+
+def test_the_worst_combination_is_named():
+    """One data size per model size: its two exponents are one direction, and a note says so."""
+    tied = pd.DataFrame({"params": np.logspace(7, 10, 8), "tokens": 20 * np.logspace(7, 10, 8)})
+    truth = {"E": 1.7, "A": 2.0, "B": 2.0, "alpha": 0.35, "beta": 0.36}
+    log = sl.simulate(sl.laws.Chinchilla(), tied, {**truth, "A": 400.0, "B": 400.0}, 0.005, 1)
+    fit = sl.fit(sl.laws.Chinchilla(), log)
+    table = fit.identifiability
+    assert table["singular_value"].is_monotonic_decreasing
+    assert table["singular_value"].iloc[-1] < 1e-3
+    codes = {n.code for n in fit.notes}
+    assert {"collinear", "one_size_each"} <= codes
