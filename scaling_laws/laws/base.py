@@ -219,7 +219,8 @@ class Law:
         return 1.0 / (1.0 - coordinate) ** 2 if scale == "share" else 1.0
 
     def _difference(self, x: Values, theta: Values, name: str) -> Array:
-        step = _STEP * np.maximum(np.abs(theta[name]), 1e-2)
+        # The floor serves a parameter at 0; one of size 1e-7 is not to be moved by its own size.
+        step = _STEP * np.maximum(np.abs(theta[name]), 1e-6)
         ends: list[Array] = []
         for sign in (1.0, -1.0):
             moved = dict(theta)
