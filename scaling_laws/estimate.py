@@ -77,6 +77,12 @@ class Estimate:
         return self.curve(problem).rotate(problem.y)
 
     @property
+    def priors(self) -> int:
+        """Number of priors; each counts as a run."""
+        prior = self.objective_of.prior
+        return 0 if prior is None else int((prior[1] > 0).sum())
+
+    @property
     def delta(self) -> float:
         """Huber's corner in units of the scaled residual; infinite for least squares."""
         return self.objective_of.delta
@@ -117,8 +123,10 @@ def estimate(
     squares = Objective(np.inf, prior)
     if start is None:
         first = seeds(model, problem.y, scale, ~free, begin)
+    # Where the noise is not known, a prior can only be weighed once the data alone have told it.
+    first_look = Objective() if problem.n > n_free else squares
     found = descend(
-        Curve(model), problem.y, first, scale, problem.weights, free, squares, tolerance=1e-7
+        Curve(model), problem.y, first, scale, problem.weights, free, first_look, tolerance=1e-7
     )
     theta = found.theta[_argbest(found.objective)]
     theta, scale, run_variance = _weigh(problem, theta, free, squares, scale, None)
@@ -145,7 +153,7 @@ def estimate(
     theta = done.theta[best]
     evaluation = _evaluation(problem, theta, chains)
     if np.isfinite(corner) and not problem.absolute:
-        run_variance = _run_variance(problem, theta, evaluation, n_free, chains)
+        run_variance = _run_variance(problem, theta, evaluation, n_free, chains, final)
     return problem, Estimate(
         theta=theta,
         objective=float(done.objective[best]),
@@ -204,12 +212,26 @@ def _residual(problem: Problem, theta: Array, chains: ChainError | None) -> Arra
     return curve.rotate(problem.y - problem.model.residual_mean(theta[None])[0])
 
 
+# A prior at odds with the data must not explain all of the noise away.
+_LEAST_SHARE = 0.25
+
+
 def _run_variance(
-    problem: Problem, theta: Array, evaluation: Array, n_free: int, chains: ChainError | None
+    problem: Problem,
+    theta: Array,
+    evaluation: Array,
+    n_free: int,
+    chains: ChainError | None,
+    objective: Objective,
 ) -> float:
+    """Variance that the residuals need; a prior is a pseudo-run with a residual of its own."""
     r = _residual(problem, theta, chains)
     total = problem.n if problem.weights is None else float(problem.weights.sum())
-    nu = total - n_free
+    nu = float(total - n_free)
+    if objective.prior is not None:
+        centre, inverse = objective.prior
+        nu += int((inverse > 0).sum())
+        nu = max(nu - float((((theta - centre) * inverse) ** 2).sum()), _LEAST_SHARE * nu)
     if nu <= 0:
         return 0.0
     return float(paule_mandel(r * r, evaluation, np.array([nu]), problem.weights)[0])
@@ -230,10 +252,11 @@ def _weigh(
     curve = Curve(problem.model, chains)
     y = curve.rotate(problem.y)
     run_variance = 0.0
-    for _ in range(_ROUNDS if problem.known or chains is not None else 1):
+    weighed = problem.known or objective.prior is not None
+    for _ in range(_ROUNDS if weighed or chains is not None else 1):
         evaluation = _evaluation(problem, theta, chains)
-        run_variance = _run_variance(problem, theta, evaluation, n_free, chains)
-        if problem.known:
+        run_variance = _run_variance(problem, theta, evaluation, n_free, chains, objective)
+        if weighed:
             variance = evaluation + run_variance
             floor = 1e-9 * float(variance.max()) + 1e-300
             scale = 1.0 / np.sqrt(np.maximum(variance, floor))
@@ -267,7 +290,8 @@ def _corner(
         corner = float(delta)
         if not corner > 0:
             raise ValueError(f"delta = {delta!r} must be positive, or 'auto'.")
-        return sigma, corner
+        # Scaled only to weigh a prior, residuals still mean what the caller's delta means.
+        return sigma, corner if problem.known else corner * float(np.median(scale))
     if n < _FEW:
         return sigma, np.inf
     z = r * scale

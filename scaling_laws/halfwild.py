@@ -208,7 +208,7 @@ def half_wild(
     curve, target = fit.curve(problem), fit.target(problem)
     r = target - curve.residual_mean(theta[None])[0]
     e = r * root_w / np.sqrt(variance)
-    rule = pooling(problem, e, int(fit.free.sum()), unit)
+    rule = pooling(problem, e, int(fit.free.sum()) - fit.priors, unit)
     if np.isfinite(rule.df) and fit.run_variance <= 0 and problem.known:
         # Residuals cannot be less noisy than the test sets behind them.
         e = e * max(1.0, float(np.sqrt(rule.df / max(float((e * e).sum()), 1e-300))))

@@ -284,14 +284,18 @@ def _level_masks(codes: NDArray[np.intp], n_levels: int) -> tuple[slice | NDArra
     return tuple(masks)
 
 
-def _centre(law: Law, raw: Values) -> dict[str, float]:
+def _centre(law: Law, raw: Values, weights: Array | None) -> dict[str, float]:
     """Geometric mean of each axis (of the fraction, for a size axis); zeros play no part."""
     centre: dict[str, float] = {}
     sizes = getattr(law, "size_axes", ())
     for axis in law.axis_list():
         values = raw[axis.name]
-        values = values[values > 0] / (axis.report if axis.name in sizes and axis.report else 1.0)
-        centre[axis.name] = float(np.exp(np.mean(np.log(values)))) if len(values) else 1.0
+        there = values > 0
+        values = values[there] / (axis.report if axis.name in sizes and axis.report else 1.0)
+        part = None if weights is None else weights[there]
+        centre[axis.name] = (
+            float(np.exp(np.average(np.log(values), weights=part))) if len(values) else 1.0
+        )
     return centre
 
 
@@ -304,6 +308,7 @@ def bind(
     *,
     local: bool = True,
     centre: Mapping[str, float] | None = None,
+    weights: Array | None = None,
 ) -> Model:
     """Bind a law to raw columns.
 
@@ -320,8 +325,10 @@ def bind(
         False: the kernel moves printed parameters (needed where amplitudes are fixed or tied).
     centre : mapping, optional
         Reference point; default the geometric mean of `raw`.
+    weights : array [n], optional
+        Multiplicities of the rows, for that mean.
     """
-    frame = Frame(link.sign, local, dict(centre or _centre(law, raw)))
+    frame = Frame(link.sign, local, dict(centre or _centre(law, raw, weights)))
     names: list[str] = []
     columns: dict[str, tuple[int, ...]] = {}
     lower: list[float] = []

@@ -174,6 +174,9 @@ def build(
         why = str(log.rejected["reason"].iloc[0])
         sentence = f"{len(log.rejected)} rows of the log were rejected; the first: {why}"
         notes.insert(0, Note("rejected_rows", "warning", sentence))
+    if weights is not None and (absent := keep & (extra["weights"] == 0)).any():
+        keep &= ~absent
+        notes.append(Note("zero_weight", "info", f"{int(absent.sum())} rows left out: weight 0."))
     if not keep.any():
         raise ValueError(
             f"no row of the log can be used to fit {law.name} to {metric.name}: "
@@ -187,7 +190,8 @@ def build(
     raw = {a: _column(used, a) for a in axes}
     sign = -1 if kind == "logit" and metric.direction == "higher" else 1
     target = Link(kind, metric.floor or 0.0, 1.0 if metric.top is None else metric.top, sign)
-    model = bind(law, raw, codes, names, target, local=local, centre=centre)
+    multiplicity = None if weights is None else extra["weights"][rows].astype(float)
+    model = bind(law, raw, codes, names, target, local=local, centre=centre, weights=multiplicity)
     score = _column(used, metric.name)
     configuration = _group(used, [*axes, *law.by])
     unit, unit_kind = _units(
@@ -202,7 +206,7 @@ def build(
         y=np.log(score) if kind == "log" else score,
         se=extra["sigma"][rows].astype(float) if own_se else _optional(used, metric.se),
         items=_optional(used, metric.n),
-        weights=None if weights is None else extra["weights"][rows].astype(float),
+        weights=multiplicity,
         unit=unit,
         unit_kind=unit_kind,
         configuration=configuration,

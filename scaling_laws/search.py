@@ -17,6 +17,9 @@ Array = NDArray[np.float64]
 
 # Agreement of two optima, relative to the objective.
 _AGREE = 1e-6
+# Starts that are followed: few where variable projection has found the basin, more where the best
+# of plain samples may all lie in a wrong one.
+_SPLIT_SEEDS, _SEEDS = 4, 16
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,13 @@ def _search_range(model: Model, low: Array, high: Array) -> tuple[Array, Array]:
 
 
 def seeds(
-    model: Model, y: Array, scale: Array, held: NDArray[np.bool_], start: Array, count: int = 4
+    model: Model,
+    y: Array,
+    scale: Array,
+    held: NDArray[np.bool_],
+    start: Array,
 ) -> Array:
-    """Return a few good starts ``[count, p]``.
+    """Return a few good starts ``[few, p]``.
 
     Shapes are spread over their ranges; for each the limit and amplitudes follow from a
     non-negative linear fit (variable projection). A law without that split is sampled in all its
@@ -127,7 +134,7 @@ def seeds(
         cost = np.minimum(np.abs(np.nan_to_num(r, nan=np.inf)), 1e150)
         cost = (cost**2).sum(1)
     order = np.argsort(cost, kind="stable")
-    best = theta[order[:count]]
+    best = theta[order[: _SPLIT_SEEDS if split else _SEEDS]]
     return best if split else np.concatenate([best, start[None]])
 
 

@@ -153,7 +153,9 @@ def covariance(problem: Problem, fit: Estimate) -> tuple[Array, Array]:
     nu = float(weights.sum()) - int(fit.free.sum())
     factor = float((weights * psi**2).sum()) / max(nu, 1.0)
     factor /= float((weights * inside).sum() / weights.sum()) ** 2
-    if problem.known and fit.run_variance > 0:
+    if problem.absolute:
+        factor = 1.0  # sigma is the whole error, whatever the residuals are
+    elif problem.known and fit.run_variance > 0:
         factor = max(factor, 1.0)
     j = jacobian[0][moving] * (fit.scale * np.sqrt(weights))
     kernel = np.zeros((model.p, model.p))
