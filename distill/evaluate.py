@@ -28,7 +28,7 @@ from .scores import (
 )
 from .task import Format, Task
 
-__all__ = ["Evaluation", "evaluate", "load_evaluation", "read_reply"]
+__all__ = ["Evaluation", "evaluate", "load_evaluation"]
 
 _UNPARSED = "(unparsed)"
 # Tokens beyond the longest label, so that a reply which goes on is seen to go on.
@@ -158,10 +158,7 @@ def evaluate(
             for prompt, reply in zip(prompts, written, strict=True)
         ]
     log_p, seconds = _distribution(model, tokenizer, task, contexts, batch_size)
-    texts = [task.lead(format) + reply.text(tokenizer) for reply in written]
-    parsed = np.array(
-        [_class(task, text, reply) for text, reply in zip(texts, written, strict=True)], int
-    )
+    parsed = _parsed(task, tokenizer, format, written)
     predicted = parsed if replies is None else log_p.argmax(axis=1)
 
     scores = classification_scores(gold, predicted, log_p, gold_counts=gold_counts)
@@ -180,7 +177,7 @@ def evaluate(
     items = _items(task, examples, predicted, log_p)
     items = items.assign(
         tokens_in=list(map(len, prompts)),
-        reply=_padded(texts, len(items)),
+        reply=_padded([reply.text(tokenizer) for reply in written], len(items)),
         finished=_padded([reply.finished for reply in written], len(items)),
         tokens_out=pd.array(_padded([len(reply.ids) for reply in written], len(items)), "Int64"),
     )
@@ -188,17 +185,11 @@ def evaluate(
     return Evaluation(scores, items, _confusion_frame(confusion, task.labels), settings)
 
 
-def read_reply(task: Task, text: str, finished: bool) -> str | None:
-    """Read the label that a reply (with its lead) gives; a last line that was cut off gives none.
-
-    A cut may turn one label into another: ``Guidance cut`` into ``Guidance``.
-    """
-    return task.parse(text if finished else text.rpartition("\n")[0])
-
-
-def _class(task: Task, text: str, reply: Reply) -> int:
-    label = read_reply(task, text, reply.finished)
-    return -1 if label is None else task.labels.index(label)
+def _parsed(task: Task, tokenizer: Any, format: Format, written: Sequence[Reply]) -> np.ndarray:
+    """Class that each reply names, -1 for none."""
+    lead = task.lead(format)
+    labels = [task.parse(reply.whole(tokenizer, lead)) for reply in written]
+    return np.array([-1 if label is None else task.labels.index(label) for label in labels], int)
 
 
 def _gold(task: Task, examples: Sequence[Example]) -> np.ndarray:

@@ -42,6 +42,14 @@ class Reply:
             list(self.ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 
+    def whole(self, tokenizer: Any, lead: str) -> str:
+        """Decode it after its lead, without a last line that was cut off.
+
+        A cut may turn one answer into another: ``Guidance cut`` into ``Guidance``.
+        """
+        text = lead + self.text(tokenizer)
+        return text if self.finished else text.rpartition("\n")[0]
+
 
 def generate(
     model: Any,

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,8 @@ Ids = Sequence[int]
 
 # Attention that takes any mask; others know causal masks only.
 _ANY_MASK = ("sdpa", "eager")
+# Rows of logits held at once.
+_ROWS = 256
 
 
 @contextmanager
@@ -177,15 +180,36 @@ def _score(model: Any, prompts: Sequence[Ids], trees: Sequence[_Tree]) -> list[T
         position_ids=positions.to(device),
         use_cache=False,
     ).last_hidden_state
-    head = model.get_output_embeddings()
-    results = []
-    for row, (prompt, tree) in enumerate(zip(prompts, trees, strict=True)):
-        end = len(prompt) + len(tree.tokens)
-        log_p = _log_softmax(head(hidden[row, len(prompt) - 1 : end]))
-        nodes, tokens = torch.tensor(tree.edges, device=device).T
-        edges = log_p[nodes, tokens].cpu().double()
-        results.append(torch.stack([edges[path].sum() for path in tree.paths]))
-    return results
+    states = torch.cat(
+        [
+            hidden[row, len(prompt) - 1 : len(prompt) + len(tree.tokens)]
+            for row, (prompt, tree) in enumerate(zip(prompts, trees, strict=True))
+        ]
+    )
+    starts = np.cumsum([0, *(len(tree.tokens) + 1 for tree in trees)])
+    edges = [
+        (start + node, token)
+        for start, tree in zip(starts, trees, strict=False)
+        for node, token in tree.edges
+    ]
+    found = _edge_log_p(model, states, torch.tensor(edges, device=device)).cpu().double()
+    by_row = found.split([len(tree.edges) for tree in trees])
+    return [
+        torch.stack([values[path].sum() for path in tree.paths])
+        for values, tree in zip(by_row, trees, strict=True)
+    ]
+
+
+def _edge_log_p(model: Any, states: Tensor, edges: Tensor) -> Tensor:
+    """Log-probability of each edge (row of `states`, token after it), by chunks of rows."""
+    head, (nodes, tokens) = model.get_output_embeddings(), edges.T
+    found = torch.empty(len(edges), dtype=_exact(states.dtype), device=states.device)
+    for start in range(0, len(states), _ROWS):
+        logits = head(states[start : start + _ROWS]).to(found.dtype)
+        here = (nodes >= start) & (nodes < start + _ROWS)
+        rows = nodes[here] - start
+        found[here] = logits[rows, tokens[here]] - logits.logsumexp(-1)[rows]
+    return found
 
 
 def _one_by_one(
@@ -212,11 +236,11 @@ def _one_by_one(
             ).logits
             for row, (i, j) in enumerate(batch):
                 span = slice(len(prompts[i]) - 1, len(rows[row]) - 1)
-                log_p = _log_softmax(logits[row, span])
+                log_p = logits[row, span].to(_exact(logits.dtype)).log_softmax(-1)
                 targets = ids[row, span.start + 1 : span.stop + 1, None]
                 results[i][j] = log_p.gather(-1, targets).double().sum()
     return results
 
 
-def _log_softmax(logits: Tensor) -> Tensor:
-    return torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
