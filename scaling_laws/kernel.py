@@ -133,7 +133,7 @@ class _Batch:
             weight = np.where(r <= self.objective.delta, scale**2, 0.0)
             if self.weights is not None:
                 weight = weight * _pick(self.weights, rows)
-            return np.matmul(jacobian, (second * weight)[:, :, None])[:, :, 0]
+            return np.nan_to_num(np.matmul(jacobian, (second * weight)[:, :, None])[:, :, 0])
 
     def _add_prior(
         self, theta: Array, rows: NDArray[np.intp], f: Array, gradient: Array, curvature: Array
@@ -297,13 +297,15 @@ def _solve(
     diagonal: NDArray[np.intp],
 ) -> Array:
     """Damped Newton step in unit-diagonal coordinates, blocked coordinates held."""
-    root = 1.0 / np.sqrt(d)
-    a = h * root[:, :, None] * root[:, None, :]
-    if blocked.any():
-        keep = (~blocked).astype(float)
-        a = a * keep[:, :, None] * keep[:, None, :]
-        g = g * keep
-    a = np.nan_to_num(a)
-    a[:, diagonal, diagonal] = 1.0 + damping[:, None] + 1e-14
-    rhs = np.nan_to_num(g * root)
-    return np.linalg.solve(a, rhs[:, :, None])[:, :, 0] * root
+    # A coordinate without curvature may be sent to infinity; bounds or a refusal take it back.
+    with np.errstate(over="ignore"):
+        root = 1.0 / np.sqrt(d)
+        a = h * root[:, :, None] * root[:, None, :]
+        if blocked.any():
+            keep = (~blocked).astype(float)
+            a = a * keep[:, :, None] * keep[:, None, :]
+            g = g * keep
+        a = np.nan_to_num(a)
+        a[:, diagonal, diagonal] = 1.0 + damping[:, None] + 1e-14
+        rhs = np.nan_to_num(g * root)
+        return np.linalg.solve(a, rhs[:, :, None])[:, :, 0] * root
