@@ -352,7 +352,8 @@ def test_an_affine_lmfit_expression_is_a_tie():
     assert fit.values["beta"] == pytest.approx(2 * fit.values["alpha"] - 0.3, rel=1e-9)
     plain = {"beta": {"tie": {"constant": -0.3, "coefficients": {"alpha": 2.0}}}}
     same = sl.fit(L.Chinchilla(), rows, "loss", parameters=plain)
-    assert fit.objective == pytest.approx(same.objective, rel=1e-8)
+    # Huber's corner comes from a first fit that converges to 1e-7.
+    assert fit.objective == pytest.approx(same.objective, rel=1e-6)
 
 
 @pytest.mark.parametrize("expression", ["alpha**2", "alpha*E", "exp(-alpha)"])
