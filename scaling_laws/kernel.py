@@ -253,6 +253,7 @@ def minimise(
         size = (np.abs(step) * np.sqrt(d)).max(1)
         # Relative to the residual norm, and to rounding where the fit is exact.
         small = size <= tolerance * np.sqrt(2.0 * f_old) + 1e-14 * _norm(t, d)
+        small &= np.isfinite(f_old)
         flat = better & (f_old - f_new <= tolerance**1.5 * f_old) & (damping[act] < 0.1)
         harder = np.maximum(damping[act], 1e-10) * growth[act]
         eased = damping[act] * _easing(f_old - f_new, step, g, h)
