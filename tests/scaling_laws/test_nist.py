@@ -156,8 +156,8 @@ def test_certified_digits(data_folder, name, start, given):
     )
     found = pd.DataFrame({"value": fit.values}, index=certified.index)
     found["se"] = np.sqrt(np.diag(fit.covariance().to_numpy()))
-    if name.startswith("Gauss"):
-        found["value"] = found["value"].abs()  # widths are squared; all else is positive
+    if FUNCTIONS[name] in (gauss, eckerle4):
+        found["value"] = found["value"].abs()  # widths have no sign; all else is positive
     terms = TERMS.get(FUNCTIONS[name].__name__, ())
     order = sorted(terms, key=lambda term: found.loc[term[1], "value"])
     places = dict(zip(sum(order, ()), sum(terms, ()), strict=True))
