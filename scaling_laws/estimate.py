@@ -26,6 +26,8 @@ _MAD = 1.4826
 # fit -> evaluation variance at the fitted mean -> run variance; the third round changes nothing
 # beyond the fourth digit.
 _ROUNDS = 3
+# Steps of the last descent: long curved valleys take hundreds, ordinary fits ten.
+_PATIENT = 400
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,9 @@ def estimate(
     # Where the noise is not known, a prior can only be weighed once the data alone have told it.
     first_look = Objective() if problem.n > n_free else squares
     found = descend(
-        Curve(model), problem.y, first, scale, problem.weights, free, first_look, tolerance=1e-7
+        Curve(model), problem.y, first, scale, problem.weights, free, first_look, tolerance=1e-9
     )
-    theta = found.theta[_argbest(found.objective)]
+    theta = found.theta[_argbest(found.objective, keep_last=bool(given))]
     theta, scale, run_variance = _weigh(problem, theta, free, squares, scale, None)
     evaluation = problem.evaluation_variance(model.mean(theta[None])[0])
     chains = accumulation(problem, theta, free, evaluation)
@@ -147,6 +149,7 @@ def estimate(
         problem.weights,
         free,
         final,
+        steps=_PATIENT,
         squares_first=False,
     )
     best = _argbest(done.objective)
@@ -169,8 +172,12 @@ def estimate(
     )
 
 
-def _argbest(objective: Array) -> int:
-    return int(np.argmin(np.where(np.isfinite(objective), objective, np.inf)))
+def _argbest(objective: Array, keep_last: bool = False) -> int:
+    """Row of the lowest objective; of mirror images, the one that began at the caller's values."""
+    finite = np.where(np.isfinite(objective), objective, np.inf)
+    best = int(np.argmin(finite))
+    equal = finite[-1] <= finite[best] * (1.0 + 1e-9)
+    return len(finite) - 1 if keep_last and equal else best
 
 
 def _start(problem: Problem, given: dict[str, float]) -> Array:
@@ -268,6 +275,16 @@ def _weigh(
     return theta, scale, run_variance
 
 
+def _median(values: Array, weights: Array) -> float:
+    """Median in which a row of weight 2 counts as two rows."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    low = int(np.searchsorted(total, 0.5 * total[-1] - 1e-9))
+    high = int(np.searchsorted(total, 0.5 * total[-1] + 1e-9))
+    ends = values[order][[low, min(high, len(values) - 1)]]
+    return float(ends.mean())
+
+
 def _corner(
     problem: Problem,
     theta: Array,
@@ -279,9 +296,10 @@ def _corner(
 ) -> tuple[float, float]:
     """Scale of the residuals, and Huber's corner in scaled units."""
     r = _residual(problem, theta, chains)
-    n = problem.n
-    spread = float(np.sqrt(n / max(n - n_free, 1)))
-    sigma = _MAD * float(np.median(np.abs(r))) * spread
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    n = float(weights.sum())
+    spread = float(np.sqrt(n / max(n - n_free, 1.0)))
+    sigma = _MAD * _median(np.abs(r), weights) * spread
     if objective == "squares":
         return sigma, np.inf
     if objective != "huber":
@@ -295,7 +313,7 @@ def _corner(
     if n < _FEW:
         return sigma, np.inf
     z = r * scale
-    z_sigma = _MAD * float(np.median(np.abs(z))) * spread
+    z_sigma = _MAD * _median(np.abs(z), weights) * spread
     evaluation = _evaluation(problem, theta, chains)
     z_sigma = max(z_sigma, float(np.sqrt(np.median(evaluation)) * np.median(scale)))
     # Residuals at rounding level have no scale to robustify against.

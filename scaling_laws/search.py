@@ -20,6 +20,8 @@ _AGREE = 1e-6
 # Starts that are followed: few where variable projection has found the basin, more where the best
 # of plain samples may all lie in a wrong one.
 _SPLIT_SEEDS, _SEEDS = 4, 16
+# Orders of magnitude over which a parameter of no stated size is sought.
+_DECADES = 7.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def box(model: Model, y: Array) -> tuple[Array, Array]:
         values = to_eta(model, values)
     low, high = model.lower.copy(), model.upper.copy()
     span = float(np.ptp(values)) or abs(float(values[0])) or 1.0
+    sizes = [float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in model.x.values()]
     for j, name in enumerate(model.coordinates):
         param = model.param(name)
         if param.role == "limit" and model.law.output == "eta":
@@ -72,7 +75,7 @@ def box(model: Model, y: Array) -> tuple[Array, Array]:
         elif param.role == "amplitude" and not np.isfinite(high[j]):
             high[j] = max(low[j] + 1e-9, 5.0 * span)
         elif not (np.isfinite(low[j]) and np.isfinite(high[j])):
-            reach = 10.0 * max(span, float(np.abs(values).max()))
+            reach = 10.0 * max(1.0, float(np.abs(values).max()), *sizes)
             low[j] = max(low[j], -reach)
             high[j] = min(high[j], reach)
     return low, high
@@ -103,6 +106,30 @@ def _search_range(model: Model, low: Array, high: Array) -> tuple[Array, Array]:
     return low, high
 
 
+def _sizeless(model: Model) -> NDArray[np.bool_]:
+    """Coordinates of a user's parameter with no stated size: unbounded on at least one side."""
+    limits, amplitudes = (
+        np.array([model.param(n).role == role for n in model.coordinates])
+        for role in ("limit", "amplitude")
+    )
+    return ~(np.isfinite(model.lower) & np.isfinite(model.upper)) & ~limits & ~amplitudes
+
+
+def _place(unit: Array, low: Array, high: Array, wide: NDArray[np.bool_]) -> Array:
+    """Points of the unit cube in the box; sizeless coordinates by order of magnitude."""
+    plain = low + unit * (high - low)
+    if not wide.any():
+        return plain
+    # The half of the unit interval on each side of 0 that the box allows.
+    zero = np.clip(-low / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+    zero = np.where((low < 0) & (high > 0), 0.5, zero)
+    below = unit < zero
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(below, 1.0 - unit / zero, (unit - zero) / (1.0 - zero))
+    reach = np.where(below, low, high)
+    return np.where(wide, reach * 10.0 ** (_DECADES * (share - 1.0)), plain)
+
+
 def seeds(
     model: Model,
     y: Array,
@@ -117,15 +144,17 @@ def seeds(
     parameters.
     """
     low, high = _search_range(model, *box(model, y))
+    wide = _sizeless(model)
     linear = np.array([model.param(n).role != "shape" for n in model.coordinates])
     split = model.law.output == "eta" and model.mix is None and not (held & linear).any()
     moving = ~held & (~linear if split else True)
     n_moving = int(moving.sum())
-    n_points = 1 if n_moving == 0 else min(40 * 2 ** (n_moving - 1), 160 if split else 1500)
+    base, most = (40, 160) if split else (400 if wide.any() else 40, 2000)
+    n_points = 1 if n_moving == 0 else min(base * 2 ** (n_moving - 1), most)
     theta = np.repeat(start[None], n_points, 0)
     if n_moving:
         unit = _spread_points(n_points, n_moving)
-        theta[:, moving] = low[moving] + unit * (high - low)[moving]
+        theta[:, moving] = _place(unit, low[moving], high[moving], wide[moving])
     theta = theta if split else np.concatenate([start[None], theta])
     if split:
         theta = _project(model, y, scale, theta, linear)
@@ -254,7 +283,7 @@ def certify(
     model = curve.model
     low, high = box(model, y)
     unit = qmc.Sobol(len(model.coordinates), seed=seed).random(starts)
-    theta = low + unit * (high - low)
+    theta = _place(unit, low, high, _sizeless(model))
     theta[:, ~free] = fitted[~free]
     found = descend(curve, curve.rotate(y), theta, scale, weights, free, objective, steps=120)
     best = float(found.objective.min())
