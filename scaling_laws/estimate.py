@@ -28,6 +28,10 @@ _MAD = 1.4826
 _ROUNDS = 3
 # Steps of the last descent: long curved valleys take hundreds, ordinary fits ten.
 _PATIENT = 400
+# Tolerance of the first descent: only an automatic delta is set from where it ends.
+_ROUGH, _FINE = 1e-5, 1e-9
+# Least-squares optima up to so many times the best may be the better one for Huber's loss.
+_WORTH_A_LOOK = 4.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,14 @@ def estimate(
     # Where the noise is not known, a prior can only be weighed once the data alone have told it.
     first_look = Objective() if problem.n > n_free else squares
     found = descend(
-        Curve(model), problem.y, first, scale, problem.weights, free, first_look, tolerance=1e-9
+        Curve(model),
+        problem.y,
+        first,
+        scale,
+        problem.weights,
+        free,
+        first_look,
+        tolerance=_ROUGH if delta != "auto" else _FINE,
     )
     theta = found.theta[_argbest(found.objective, keep_last=bool(given))]
     theta, scale, run_variance = _weigh(problem, theta, free, squares, scale, None)
@@ -139,7 +150,9 @@ def estimate(
 
     sigma, corner = _corner(problem, theta, scale, objective, delta, n_free, chains)
     final = Objective(corner, prior)
-    several = np.concatenate([theta[None], found.theta]) if np.isfinite(corner) else theta[None]
+    several = theta[None]
+    if np.isfinite(corner):
+        several = np.concatenate([several, found.theta[_others(found.objective)]])
     curve = Curve(model, chains)
     done = descend(
         curve,
@@ -170,6 +183,14 @@ def estimate(
         converged=bool(done.status[best] == 0),
         chains=chains,
     )
+
+
+def _others(objective: Array) -> Array:
+    """Rows that ended elsewhere than the best, each place once, those far worse left out."""
+    finite = np.where(np.isfinite(objective), objective, np.inf)
+    best = float(finite.min())
+    places, first = np.unique(np.round(finite / max(best, 1e-300), 6), return_index=True)
+    return first[(places > 1.0 + 1e-6) & (places < _WORTH_A_LOOK)]
 
 
 def _argbest(objective: Array, keep_last: bool = False) -> int:

@@ -178,7 +178,7 @@ def minimise(
     objective: Objective | None = None,
     steps: int = 60,
     tolerance: float = 1e-10,
-    bend_after: int = 12,
+    bend_after: int = 30,
 ) -> Minimum:
     """Minimise a batch of objectives from given starts.
 
@@ -234,7 +234,7 @@ def minimise(
     for _ in range(steps):
         t, g, h = best[act], gradient, curvature
         blocked = ((t <= lower) & (g < 0)) | ((t >= upper) & (g > 0)) | _pick(held, act)
-        d = np.maximum(np.nan_to_num(h[:, diagonal, diagonal]), 1e-300)
+        d = np.maximum(_finite(h[:, diagonal, diagonal]), 1e-300)
         step = _solve(h, g, d, damping[act], blocked, diagonal)
         straight = np.ones(len(act), np.bool_)
         late: Index = np.flatnonzero(taken[act] >= bend_after)
@@ -284,6 +284,11 @@ def _easing(decrease: Array, step: Array, g: Array, h: Array) -> Array:
     return np.where(gain > 0.75, 0.1, np.where(gain > 0.25, 0.5, 4.0))
 
 
+def _finite(a: Array) -> Array:
+    """Return the array with anything infinite or undefined made finite; as it is if nothing is."""
+    return a if np.isfinite(a).all() else np.nan_to_num(a)
+
+
 def _norm(theta: Array, d: Array) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         return np.sqrt((theta * theta * d).sum(1))
@@ -306,7 +311,7 @@ def _solve(
             keep = (~blocked).astype(float)
             a = a * keep[:, :, None] * keep[:, None, :]
             g = g * keep
-        a = np.nan_to_num(a)
+        a = _finite(a)
         a[:, diagonal, diagonal] = 1.0 + damping[:, None] + 1e-14
-        rhs = np.nan_to_num(g * root)
+        rhs = _finite(g * root)
         return np.linalg.solve(a, rhs[:, :, None])[:, :, 0] * root

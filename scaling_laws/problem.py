@@ -230,15 +230,14 @@ def level_codes(
     words = frame[by[0]].astype(str)
     for column in by[1:]:
         words = words + "|" + frame[column].astype(str)
-    found = list(words.to_numpy())
-    names = tuple(levels) if levels is not None else tuple(sorted(set(found)))
-    where = {name: i for i, name in enumerate(names)}
-    for word in found:
-        if word not in where:
-            raise ValueError(
-                f"{'|'.join(by)} = {word!r} was not in the fitted log; it had {', '.join(names)}."
-            )
-    return np.array([where[w] for w in found], np.intp), names
+    names = tuple(levels) if levels is not None else tuple(sorted(words.unique().tolist()))
+    codes = np.asarray(pd.Index(names).get_indexer(pd.Index(words)), np.intp)
+    if (codes < 0).any():
+        word = words.iloc[int(np.flatnonzero(codes < 0)[0])]
+        raise ValueError(
+            f"{'|'.join(by)} = {word!r} was not in the fitted log; it had {', '.join(names)}."
+        )
+    return codes, names
 
 
 def _usable(
