@@ -85,7 +85,7 @@ class _Batch:
 
     curve: Curve
     y: Array
-    scale: Array
+    scale: Array | None
     weights: Array | None
     objective: Objective
 
@@ -96,16 +96,19 @@ class _Batch:
 
     def _local(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         mean, jacobian = self.curve.evaluate(theta, rows)
-        scale = _pick(self.scale, rows)
+        scale = None if self.scale is None else _pick(self.scale, rows)
         r = _pick(self.y, rows) - mean
-        r *= scale
+        if scale is not None:
+            r *= scale
         delta = self.objective.delta
         if np.isfinite(delta):
             psi = np.clip(r, -delta, delta)
             f_row = psi * (r - 0.5 * psi)
             # Rows outside delta have no curvature of their own; a small share of the majorising
             # weight delta/|r| keeps the step finite where few rows are inside.
-            inside = np.where(psi == r, 1.0, _OUTSIDE * delta / np.maximum(np.abs(r), delta))
+            size = np.abs(r)
+            inside = (_OUTSIDE * delta) / np.maximum(size, delta)
+            inside[size <= delta] = 1.0
         else:
             psi, f_row, inside = r, 0.5 * r * r, None
         w = None if self.weights is None else _pick(self.weights, rows)
@@ -114,10 +117,12 @@ class _Batch:
             psi = psi * w
             inside = w if inside is None else inside * w
         f = f_row.sum(1)
-        psi = psi * scale
+        if scale is not None:
+            psi = psi * scale
+            inside = scale**2 if inside is None else inside * scale**2
         gradient = np.matmul(jacobian, psi[:, :, None])[:, :, 0]
-        root = scale if inside is None else scale * np.sqrt(inside)
-        jacobian *= root[:, None, :]
+        if inside is not None:
+            jacobian *= np.sqrt(inside)[:, None, :]
         curvature = np.matmul(jacobian, jacobian.transpose(0, 2, 1))
         return self._add_prior(theta, rows, f, gradient, curvature)
 
@@ -128,9 +133,9 @@ class _Batch:
             ahead, _ = self.curve.evaluate(theta + _AHEAD * step, rows)
             along = np.matmul(step[:, None, :], jacobian)[:, 0]
             second = 2.0 / _AHEAD * ((ahead - mean) / _AHEAD - along)
-            scale = _pick(self.scale, rows)
+            scale = 1.0 if self.scale is None else _pick(self.scale, rows)
             r = np.abs(_pick(self.y, rows) - mean) * scale
-            weight = np.where(r <= self.objective.delta, scale**2, 0.0)
+            weight = np.where(r <= self.objective.delta, np.square(scale), 0.0)
             if self.weights is not None:
                 weight = weight * _pick(self.weights, rows)
             return np.nan_to_num(np.matmul(jacobian, (second * weight)[:, :, None])[:, :, 0])
@@ -214,7 +219,8 @@ def minimise(
     """
     objective = objective or Objective()
     y = np.atleast_2d(y)
-    scale = np.ones((1, y.shape[1])) if scale is None else np.atleast_2d(scale)
+    # Residuals in their own unit are not multiplied at all.
+    scale = None if scale is None or (scale == 1.0).all() else np.atleast_2d(scale)
     theta = np.clip(np.asarray(theta, float), lower, upper)
     n_batch, p = theta.shape
     held: NDArray[np.bool_] = np.zeros((1, p), np.bool_)

@@ -94,10 +94,10 @@ class Model:
         # A curve outside its domain (the logarithm of a negative mean) is the kernel's to reject.
         with np.errstate(all="ignore"):
             value, slopes = self._curve(full, rows, slopes=True)
-            mean, gain = self._link(value, full.shape[0])
-            jacobian = np.zeros((full.shape[0], len(self.names), mean.shape[-1]))
+            mean, gain = self._link(self._spread(value, full.shape[0]))
+            jacobian = self._blank(mean.shape)
             for name, slope in slopes.items():
-                self._scatter(jacobian, name, slope * gain)
+                self._scatter(jacobian, name, slope, gain)
         if self.mix is not None:
             jacobian = np.matmul(self.mix[0].T, jacobian)
         return mean, jacobian
@@ -106,8 +106,21 @@ class Model:
         """Return the mean on the residual scale ``[B, n]``, without derivatives."""
         full = self.expand(theta)
         with np.errstate(all="ignore"):
+            if len(self.levels) > 1 and self.codes.ndim == 1:
+                return self._mean_by_level(full)
             value, _ = self._curve(full, rows, slopes=False)
-            return self._link(value, full.shape[0])[0]
+            return self._link(self._spread(value, full.shape[0]))[0]
+
+    def _mean_by_level(self, theta: Array) -> Array:
+        """Level by level, so that no parameter is copied to every row."""
+        out = np.empty((theta.shape[0], self.size))
+        for level, mask in enumerate(self._masks):
+            x = {k: v[mask] for k, v in self.x.items()}
+            p = {k: theta[:, c[level % len(c)], None] for k, c in self.columns.items()}
+            value, _ = self.law.evaluate(x, p, self.frame, slopes=False)
+            rows = next(iter(x.values())).shape[-1]
+            out[:, mask] = self._link(np.broadcast_to(value, (theta.shape[0], rows)))[0]
+        return out
 
     def mean(self, theta: Array, rows: NDArray[np.intp] | None = None) -> Array:
         """Return the mean of the metric ``[B, n]``."""
@@ -117,9 +130,9 @@ class Model:
     def linear_basis(self, theta: Array) -> tuple[Array, Array]:
         """Return ``eta`` and its derivatives in all kernel parameters, before the link."""
         value, slopes = self._curve(theta, None, slopes=True)
-        jacobian = np.zeros((theta.shape[0], len(self.names), self.size))
+        jacobian = self._blank((theta.shape[0], self.size))
         for name, slope in slopes.items():
-            self._scatter(jacobian, name, np.asarray(slope))
+            self._scatter(jacobian, name, slope, 1.0)
         return np.broadcast_to(value, (theta.shape[0], self.size)), jacobian
 
     @property
@@ -150,8 +163,15 @@ class Model:
                 p[name] = np.take_along_axis(theta[:, columns], codes, axis=1)
         return self.law.evaluate(x, p, self.frame, slopes)
 
-    def _link(self, value: Array, batch: int) -> tuple[Array, Array | float]:
-        value = np.broadcast_to(value, (batch, self.size))
+    def _spread(self, value: Array, batch: int) -> Array:
+        return np.broadcast_to(value, (batch, self.size))
+
+    def _blank(self, shape: tuple[int, ...]) -> Array:
+        """Jacobian to fill; zeros where a parameter belongs to some rows only."""
+        make = np.empty if len(self.names) == len(self.columns) else np.zeros
+        return make((shape[0], len(self.names), shape[-1]))
+
+    def _link(self, value: Array) -> tuple[Array, Array | float]:
         if self.law.output == "eta" and self.link.kind == "logit":
             weight = 1.0 / (1.0 + np.exp(np.clip(-value, -500.0, 500.0)))
             span = self.link.top - self.link.floor
@@ -160,12 +180,12 @@ class Model:
             return np.log(value), 1.0 / value
         return value, 1.0
 
-    def _scatter(self, jacobian: Array, name: str, slope: Array) -> None:
+    def _scatter(self, jacobian: Array, name: str, slope: Array, gain: Array | float) -> None:
         columns = self.columns[name]
         if len(columns) == 1:
-            jacobian[:, columns[0]] = slope
+            np.multiply(slope, gain, out=jacobian[:, columns[0]])
             return
-        slope = np.broadcast_to(slope, (jacobian.shape[0], jacobian.shape[2]))
+        slope = np.broadcast_to(slope * gain, (jacobian.shape[0], jacobian.shape[2]))
         for column, mask in zip(columns, self._masks, strict=True):
             jacobian[:, column, mask] = slope[:, mask]
 

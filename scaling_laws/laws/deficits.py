@@ -29,7 +29,9 @@ class Deficit(Protocol):
         """Name of the amplitude."""
         ...
 
-    def basis(self, x: Values, p: Values, frame: Frame) -> tuple[Array, Mapping[str, Array]]:
+    def basis(
+        self, x: Values, p: Values, frame: Frame, slopes: bool = True
+    ) -> tuple[Array, Mapping[str, Array]]:
         """Return the term for amplitude 1 and its derivatives in the shapes."""
         ...
 
@@ -70,15 +72,17 @@ class Decay:
     exponent: str
     report: float | None = None
 
-    def basis(self, x: Values, p: Values, frame: Frame) -> tuple[Array, Mapping[str, Array]]:
+    def basis(
+        self, x: Values, p: Values, frame: Frame, slopes: bool = True
+    ) -> tuple[Array, Mapping[str, Array]]:
         """Return the term for amplitude 1 and its derivatives in the shapes."""
         u = x[self.axis]
         if not self.local(frame):
             t = np.exp(-p[self.exponent] * u)
-            return t, {self.exponent: -u * t}
+            return t, {self.exponent: -u * t} if slopes else {}
         b = _nonzero(p[self.exponent])
         w, t = _expm1_over(-b * u, b)
-        return w, {self.exponent: -(u * t + w) / b}
+        return w, {self.exponent: -(u * t + w) / b} if slopes else {}
 
     def local(self, frame: Frame) -> bool:
         """Whether the amplitude is a slope here."""
@@ -118,7 +122,9 @@ class RectifiedDecay:
     exponent: str
     offset: str
 
-    def basis(self, x: Values, p: Values, frame: Frame) -> tuple[Array, Mapping[str, Array]]:
+    def basis(
+        self, x: Values, p: Values, frame: Frame, slopes: bool = True
+    ) -> tuple[Array, Mapping[str, Array]]:
         """Return the term for amplitude 1 and its derivatives in the shapes."""
         u, q = x[self.axis], p[self.offset]
         b = _nonzero(p[self.exponent])
@@ -164,7 +170,9 @@ class Shrink:
     axis: str
     exponent: str
 
-    def basis(self, x: Values, p: Values, frame: Frame) -> tuple[Array, Mapping[str, Array]]:
+    def basis(
+        self, x: Values, p: Values, frame: Frame, slopes: bool = True
+    ) -> tuple[Array, Mapping[str, Array]]:
         """Return the term for amplitude 1 and its derivatives in the shapes."""
         w = x[self.axis]
         if not frame.local:
@@ -172,7 +180,10 @@ class Shrink:
             return np.expm1(g * w), {self.exponent: w * np.exp(g * w)}
         g, w0 = _nonzero(p[self.exponent]), self._centre(frame)
         k, e = _expm1_over(g * w, g)
-        k, e = k * np.exp(-g * w0), e * np.exp(-g * w0)
+        k = k * np.exp(-g * w0)
+        if not slopes:
+            return k, {}
+        e = e * np.exp(-g * w0)
         return k, {self.exponent: (w * e - k) / g - w0 * k}
 
     def _centre(self, frame: Frame) -> float:
@@ -203,7 +214,9 @@ class ScaledDecay:
     size: str
     size_exponent: str
 
-    def basis(self, x: Values, p: Values, frame: Frame) -> tuple[Array, Mapping[str, Array]]:
+    def basis(
+        self, x: Values, p: Values, frame: Frame, slopes: bool = True
+    ) -> tuple[Array, Mapping[str, Array]]:
         """Return the term for amplitude 1 and its derivatives in the shapes."""
         u, w = x[self.axis], x[self.size]
         t = np.exp(p[self.size_exponent] * w - p[self.exponent] * u)
@@ -244,7 +257,7 @@ class DeficitLaw(Law):
         eta: Array = theta[self.limit]
         d: dict[str, Array] = {self.limit: np.ones((1, 1))}
         for term in self.deficits:
-            basis, shapes = term.basis(x, theta, frame)
+            basis, shapes = term.basis(x, theta, frame, slopes)
             signed = frame.sign * theta[term.amplitude]
             eta = eta + signed * basis
             if not slopes:
