@@ -15,7 +15,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-__all__ = ["Checkpoint", "StorageError", "latest_checkpoint", "save_checkpoint", "write_folder"]
+from .files import write_whole
+
+__all__ = [
+    "Checkpoint",
+    "StorageError",
+    "latest_checkpoint",
+    "save_checkpoint",
+    "write_folder",
+    "write_text",
+]
 
 _UNFINISHED = ".unfinished"
 
@@ -44,13 +53,24 @@ def write_folder(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(
-            f"{path} could not be written: {error} ({_free(path)}). Nothing that was there is "
-            "lost: make room and give the same command again."
-        ) from error
+        raise StorageError(_message(path, error)) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is whole whenever it is there.
+
+    Raises
+    ------
+    StorageError
+        If writing fails; an older file of that name is left as it was.
+    """
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise StorageError(_message(path, error)) from error
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,10 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _free(path: Path) -> str:
-    there = next((p for p in path.parents if p.exists()), Path("/"))
-    return f"{shutil.disk_usage(there).free / 1e6:,.0f} MB free"
+def _message(path: Path, error: Exception) -> str:
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    free = shutil.disk_usage(there).free / 1e6
+    return (
+        f"{path} could not be written: {error} ({free:,.0f} MB are free). Nothing that was there "
+        "is lost: make room and give the same command again."
+    )

@@ -30,6 +30,8 @@ __all__ = [
     "RoundTo",
     "Supervision",
     "Train",
+    "essential",
+    "hash_of",
     "load_config",
     "save_config",
 ]
@@ -49,11 +51,30 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _execution(default: Any, **options: Any) -> Any:
+    """Declare a setting that decides time and memory, and no result beyond rounding."""
+    return Field(default, json_schema_extra={"execution": True}, **options)
+
+
+def essential(section: BaseModel) -> dict[str, Any]:
+    """Return the settings that decide results, as JSON has them."""
+    values = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("execution"):
+            del values[name]
+        elif isinstance(inner := getattr(section, name), _Section):
+            values[name] = essential(inner)
+    return values
+
+
 class Model(_Section):
     """Which models take part."""
 
     teacher: str = Field(description="folder of the teacher: a saved transformers model")
     name: str | None = Field(None, description="teacher's name in the log; the folder's, if none")
+    origin: Literal["pretrained", "scratch"] = Field(
+        "pretrained", description="where the teacher came from"
+    )
     student: str | None = Field(
         None, description="folder of a pretrained student to teach in place of pruned ones"
     )
@@ -73,7 +94,12 @@ class Data(_Section):
     instruction: str = Field(
         "Name the event in this headline.", description="what the prompt of a file's task asks"
     )
-    label_source: Literal["gold", "teacher"] = Field("gold", description="who wrote the labels")
+    traces: str | None = Field(
+        None, description="file of the teacher's reasoning and labels, in place of the pool's own"
+    )
+    label_source: Literal["gold", "teacher"] = Field(
+        "gold", description="who labelled the examples of the pool"
+    )
     train: int = Field(1024, ge=1, description="examples that students learn from")
     pool: int = Field(
         4096,
@@ -89,11 +115,13 @@ class Data(_Section):
     def _enough(self) -> Data:
         if self.train > self.pool:
             raise ValueError(f"train = {self.train} is more than pool = {self.pool}")
+        if self.traces is not None and self.label_source == "gold":
+            raise ValueError("the labels of traces are the teacher's; write label_source: teacher")
         return self
 
 
 class Lora(_Section):
-    """Low-rank adapters beside frozen weights, merged after training (Hu et al. 2021, arXiv 2106.09685)."""
+    """Low-rank adapters beside frozen weights, merged in the end (Hu et al. 2021, 2106.09685)."""
 
     rank: int = Field(16, ge=1, description="rank of the update of each matrix")
     alpha: float = Field(32.0, gt=0, description="the update is scaled by alpha / rank")
@@ -117,26 +145,30 @@ class Train(_Section):
     epochs: float = Field(1.0, gt=0, description="passes over the examples")
     max_steps: int | None = Field(None, ge=1, description="optimiser steps at most")
     batch: int = Field(16, ge=1, description="sequences in an optimiser step, over all processes")
-    micro_tokens: int = Field(
+    micro_tokens: int = _execution(
         4096, ge=1, description="tokens in a forward pass, padding included; sets memory, not math"
     )
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16: products in bfloat16, with weights and optimiser in float32"
     )
-    gradient_checkpointing: bool = Field(False, description="compute layers twice to save memory")
-    compile: bool = Field(False, description="compile the layers with torch.compile")
-    parallel: Literal["ddp", "fsdp"] = Field(
+    gradient_checkpointing: bool = _execution(
+        False, description="compute layers twice to save memory"
+    )
+    compile: bool = _execution(False, description="compile the layers with torch.compile")
+    parallel: Literal["ddp", "fsdp"] = _execution(
         "ddp", description="under torchrun: copies of the model, or shards of it (FSDP2)"
     )
-    chunk: int = Field(256, ge=1, description="tokens projected through the output head at once")
+    chunk: int = _execution(
+        256, ge=1, description="tokens projected through the output head at once"
+    )
     validate_every: int | None = Field(
         None, ge=1, description="steps between measurements of the validation NLL"
     )
     patience: int | None = Field(
         None, ge=1, description="stop after so many measurements without a better one"
     )
-    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    checkpoint_every: int = _execution(100, ge=1, description="steps between checkpoints")
     lora: Lora | None = Field(None, description="train adapters in place of all weights")
 
     @model_validator(mode="after")
@@ -164,7 +196,7 @@ class Adapt(_Section):
     formats: tuple[Literal["label", "cot"], ...] = Field(
         ("label", "cot"), min_length=1, description="formats in which each example is learnt"
     )
-    scratch: bool = Field(False, description="start from random weights of the teacher's config")
+    seed: int = Field(0, ge=0, description="its own: chains of all seeds share the teacher")
     train: Train = Field(Train(), description="its training")
     replay: Replay | None = Field(None, description="keep general knowledge by self-replay")
 
@@ -197,7 +229,7 @@ class Prune(_Section):
     importance: Literal["activation", "magnitude"] = Field(
         "activation", description="what decides which parts stay"
     )
-    calibration: int = Field(512, ge=1, description="train examples that activations come from")
+    calibration: int = Field(512, ge=1, description="prompts that activations are measured on")
 
     @field_validator("kept")
     @classmethod
@@ -230,12 +262,21 @@ class Supervision(_Section):
 class Evaluate(_Section):
     """Scores of each model."""
 
-    batch: int = Field(32, ge=1, description="sequences in a forward pass")
-    traces: int | None = Field(
-        None, ge=1, description="test examples for which replies are written; all, if none"
+    batch: int = _execution(32, ge=1, description="sequences in a forward pass")
+    replies: int | None = Field(
+        None,
+        ge=1,
+        description="replies written, all if none; the format label answers the other examples by "
+        "likelihood, the others leave them out",
     )
-    tokens: int = Field(128, ge=1, description="tokens of a written reply at most")
-    quiz: bool = Field(True, description="ask the built-in general-knowledge quiz too")
+    tokens: int | None = Field(None, ge=1, description="tokens of a written reply at most")
+    quiz: int | None = Field(
+        None, ge=0, description="questions of the built-in general-knowledge quiz; all, if none"
+    )
+    texts: str | None = Field(
+        None,
+        description="file of general texts, one a line, for the divergence from the base model",
+    )
     pruned: bool = Field(True, description="score students before they are taught as well")
 
 
@@ -244,7 +285,9 @@ class Config(_Section):
 
     name: str = Field("headlines", pattern=r"^[\w.-]+$", description="begins the names of runs")
     seed: int = Field(0, ge=0, description="subset of the examples, their order, all that is drawn")
-    out: str = Field("runs", description="folder of models, checkpoints and the log runs.jsonl")
+    out: str = _execution(
+        "runs", description="folder of models, checkpoints and the log runs.jsonl"
+    )
     model: Model = Field(description="which models take part: model.teacher at least")
     data: Data = Field(Data(), description="labelled texts")
     adapt: Adapt | None = Field(None, description="train the teacher on the task first")
@@ -255,16 +298,18 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        if self.adapt is not None and self.adapt.examples > self.data.pool:
-            raise ValueError(
-                f"adapt.examples = {self.adapt.examples} is more than data.pool = {self.data.pool}"
-            )
+        taken = {"prune.calibration": self.prune.calibration}
+        if self.adapt is not None:
+            taken["adapt.examples"] = self.adapt.examples
+        for name, n in taken.items():
+            if n > self.data.pool:
+                raise ValueError(f"{name} = {n} is more than data.pool = {self.data.pool}")
         return self
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits of all settings but seed and output folder."""
-        return hash_of(self.model_dump(mode="json", exclude={"seed", "out"}))
+        """Twelve hexadecimal digits of all that decides the results but the seed."""
+        return hash_of({k: v for k, v in essential(self).items() if k != "seed"})
 
 
 def hash_of(value: Any) -> str:

@@ -81,14 +81,24 @@ class OnlineTeacher:
 
 @dataclass(frozen=True, eq=False)
 class CachedTeacher:
-    """A cache of the stream's sequences, with the teacher's output head for hidden states."""
+    """A cache of sequences among which are the stream's.
+
+    Parameters
+    ----------
+    cache : Cache
+    places : sequence of int
+        Where in the cache each sequence of the stream is.
+    head : Tensor [vocab, hidden], optional
+        The teacher's output head, for a cache of hidden states.
+    """
 
     cache: Cache
+    places: Sequence[int]
     head: Tensor | None = None
 
     def __call__(self, batch: Batch) -> Teacher:
         """Return what the cache has for the batch."""
-        return self.cache.teacher(batch.indices, self.head)
+        return self.cache.teacher([self.places[i] for i in batch.indices], self.head)
 
 
 def text_sequence(ids: Sequence[int]) -> Encoded:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .batches import Batch, collate, micro_batches, step_indices, steps_in_epoch
 from .checkpoint import latest_checkpoint, save_checkpoint
-from .config import Train, hash_of
+from .config import Train, essential, hash_of
 from .progress import Progress
 from .streams import Stream
 from .student import Student, full_tensor, load_into, make_accelerator
@@ -153,9 +153,7 @@ class _Training:
         self.measured: list[tuple[int, float]] = []
         self.best: dict[str, Tensor] | None = None
         self.wall_s, self.cpu_s = 0.0, 0.0
-        self.identity = hash_of(
-            [options.model_dump(mode="json", exclude=_FREE), seed, *map(sum, self.lengths)]
-        )
+        self.identity = hash_of([essential(options), seed, *map(sum, self.lengths)])
         self._resume()
 
     def run(self, bar: bool) -> Trained:
@@ -328,8 +326,6 @@ class _Training:
         return f"The checkpoint of step {checkpoint.state['step']} is safe."
 
 
-# What a training may do otherwise when it goes on from a checkpoint.
-_FREE = {"micro_tokens", "checkpoint_every", "parallel", "gradient_checkpointing", "compile"}
 _SAVED = ("step", "examples_seen", "tokens", "losses", "measured", "wall_s", "cpu_s")
 
 

@@ -91,8 +91,16 @@ class _Batch:
 
     def local(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         """Objective ``[B]``, minus gradient ``[B, p]`` and curvature ``[B, p, p]``."""
+        block = max(1, _BLOCK // (self.y.shape[-1] * theta.shape[1]))
         with np.errstate(all="ignore"):
-            return self._local(theta, rows)
+            if len(rows) <= 2 * block:
+                return self._local(theta, rows)
+            parts = [
+                self._local(theta[i : i + block], rows[i : i + block])
+                for i in range(0, len(rows), block)
+            ]
+        f, gradient, curvature = zip(*parts, strict=True)
+        return np.concatenate(f), np.concatenate(gradient), np.concatenate(curvature)
 
     def _local(self, theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         mean, jacobian = self.curve.evaluate(theta, rows)
@@ -156,6 +164,8 @@ class _Batch:
         return f, gradient, curvature
 
 
+# Numbers in a Jacobian that stay in a core's own cache: larger batches are walked in blocks.
+_BLOCK = 100_000
 # Factor on the damping after a rejected step, squared by the next rejection, and so on.
 _GROWTH = 4.0
 # Bent steps (geodesic acceleration: Transtrum & Sethna 2012, arXiv 1201.5885): the second
