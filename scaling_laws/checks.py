@@ -262,11 +262,41 @@ def _priors(constraints: Constraints) -> Iterator[Note]:
         )
 
 
+def _bound_rejected(problem: Problem, fit: Estimate) -> Iterator[Note]:
+    """Tell of a soft bound that the data reject: the law misfits, and draws do not keep to it."""
+    from scipy.special import fdtrc
+
+    theta, _ = relax(problem, fit)
+    if np.array_equal(theta, fit.theta):
+        return
+    curve, y = fit.curve(problem), fit.target(problem)
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    held, opened = (
+        float((weights * ((y - curve.residual_mean(t[None])[0]) * fit.scale) ** 2).sum())
+        for t in (fit.theta, theta)
+    )
+    nu = max(problem.n - int(fit.free.sum()), 1)
+    crossed = theta < problem.model.lower - 1e-12
+    p_value = float(fdtrc(int(crossed.sum()) or 1, nu, max(held / opened - 1.0, 0.0) * nu))
+    if p_value < 0.01:
+        names = [n for n, c in zip(problem.model.coordinates, crossed, strict=True) if c]
+        yield Note(
+            "bound_rejected",
+            "warning",
+            f"The data reject the bound of {' and '.join(names)} (p = {p_value:.1g}): the law "
+            "misfits with it, and the intervals are those of the law without it. Try another form.",
+        )
+
+
 def draw_notes(problem: Problem, fit: Estimate, draws: Draws | NoInterval) -> tuple[Note, ...]:
     """Return the notes that need the default draws."""
     if isinstance(draws, NoInterval):
         return (Note("no_interval", "warning", f"No interval: {draws}"),)
-    return (*_pooling(problem, draws), *_bounds(problem, fit, draws))
+    return (
+        *_pooling(problem, draws),
+        *_bounds(problem, fit, draws),
+        *_bound_rejected(problem, fit),
+    )
 
 
 def _pooling(problem: Problem, draws: Draws) -> Iterator[Note]:
@@ -277,8 +307,8 @@ def _pooling(problem: Problem, draws: Draws) -> Iterator[Note]:
         yield Note(
             "few_degrees",
             "warning",
-            f"Only {rule.df:g} residual degrees of freedom; the width rests on an assumption "
-            "about noise more than on data.",
+            f"Only {rule.df:g} residual degree{'s' * (rule.df != 1)} of freedom; the width rests "
+            "on an assumption about noise more than on data.",
         )
     elif rule.fallback == "evaluation_noise_only":
         yield Note(

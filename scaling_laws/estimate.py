@@ -185,12 +185,12 @@ def estimate(
     )
 
 
-def _others(objective: Array) -> Array:
+def _others(objective: Array) -> NDArray[np.intp]:
     """Rows that ended elsewhere than the best, each place once, those far worse left out."""
     finite = np.where(np.isfinite(objective), objective, np.inf)
     best = float(finite.min())
     places, first = np.unique(np.round(finite / max(best, 1e-300), 6), return_index=True)
-    return first[(places > 1.0 + 1e-6) & (places < _WORTH_A_LOOK)]
+    return first[(places > 1.0 + 1e-6) & (places < _WORTH_A_LOOK)].astype(np.intp)
 
 
 def _argbest(objective: Array, keep_last: bool = False) -> int:
@@ -299,11 +299,11 @@ def _weigh(
 def _median(values: Array, weights: Array) -> float:
     """Median in which a row of weight 2 counts as two rows."""
     order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    low = int(np.searchsorted(total, 0.5 * total[-1] - 1e-9))
-    high = int(np.searchsorted(total, 0.5 * total[-1] + 1e-9))
-    ends = values[order][[low, min(high, len(values) - 1)]]
-    return float(ends.mean())
+    total = np.asarray(weights[order].cumsum(), float)
+    half = 0.5 * float(total[-1])
+    low = int(np.searchsorted(total, half - 1e-9))
+    high = min(int(np.searchsorted(total, half + 1e-9)), len(values) - 1)
+    return 0.5 * float(values[order[low]] + values[order[high]])
 
 
 def _corner(

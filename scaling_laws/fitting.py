@@ -60,7 +60,8 @@ def fit(
     objective : {"huber", "squares"}
     delta : float or "auto"
         Huber's corner. ``auto``: 1.345 robust standard deviations of the residuals, least squares
-        below 20 rows. A number is taken in residual units (log loss), as in the literature.
+        below 20 rows. A number is taken in residual units (log loss), as in the literature; where
+        evaluation noise is known, in standard deviations of the row.
     link : {"log", "logit", "identity"}, optional
         Overrides the metric's.
     sigma : array, column name or number, optional

@@ -172,7 +172,9 @@ def build(
     keep, notes = _usable(law, frame, metric, axes, kind)
     if len(log.rejected):
         why = str(log.rejected["reason"].iloc[0])
-        sentence = f"{len(log.rejected)} rows of the log were rejected; the first: {why}"
+        count = len(log.rejected)
+        words = "row of the log was" if count == 1 else "rows of the log were"
+        sentence = f"{count} {words} rejected; the first: {why}"
         notes.insert(0, Note("rejected_rows", "warning", sentence))
     if weights is not None and (absent := keep & (extra["weights"] == 0)).any():
         keep &= ~absent

@@ -73,7 +73,9 @@ def box(model: Model, y: Array) -> tuple[Array, Array]:
             low[j] = max(low[j], float(values.min()) - 2 * span)
             high[j] = min(high[j], float(values.max()) + 2 * span)
         elif param.role == "amplitude" and not np.isfinite(high[j]):
-            high[j] = max(low[j] + 1e-9, 5.0 * span)
+            if param.scale == "log":
+                low[j] = max(low[j], float(param.inward(1e-3 * span)))
+            high[j] = max(low[j] + 1e-9, float(param.inward(5.0 * span)))
         elif not (np.isfinite(low[j]) and np.isfinite(high[j])):
             reach = 10.0 * max(1.0, float(np.abs(values).max()), *sizes)
             low[j] = max(low[j], -reach)

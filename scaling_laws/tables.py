@@ -26,6 +26,8 @@ _METHODS = {
 }
 # A width of several times the value on a log-scaled parameter is no standard error.
 _LOOSE = 4.0
+# A limit whose sigmoid is within a thousandth of the top score cannot be told from it: open.
+_AT_TOP = 7.0
 
 
 def parameter_table(fit: Fit, level: float, method: Method) -> pd.DataFrame:
@@ -62,6 +64,8 @@ def _wild(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]
     with np.errstate(invalid="ignore"):
         se = (high - low) / (2.0 * student_t(df, level))
     for i, name in enumerate(fit.model.names):
+        if fit.model.on_logit(name) and high[i] > _AT_TOP:
+            high[i] = np.inf
         least, most = fit.model.legal_range(name)
         touches = low[i] <= least + 1e-9 * abs(least) + 1e-12 or high[i] >= most * (1 - 1e-9)
         loose = fit.model.param(name).scale == "log" and high[i] > _LOOSE * low[i]

@@ -19,7 +19,8 @@ __all__ = ["Verdict", "judge", "judge_problem"]
 
 Array = NDArray[np.float64]
 
-_FEWEST = 4
+# Levels without which no permutation is rare enough to show a trend: of one curve, of several.
+_FEWEST, _FEWEST_IN_GROUPS = 5, 3
 _SHAPES = np.array([-1.5, -1.0, -0.6, -0.3, -0.1, 0.1, 0.4, 0.8])
 # One-sided levels of both trend tests and of the turning test: together 4.5 %, so that a constant
 # is called flat in at least 95 % of logs.
@@ -67,12 +68,13 @@ def judge_problem(problem: Problem, axis: str, rng: np.random.Generator) -> Verd
     """Judge one axis of a problem's rows."""
     frame = problem.frame
     x = frame[axis].to_numpy(dtype=float)
+    codes = np.zeros(len(x), np.intp)
     others = [a.name for a in problem.model.law.axis_list() if a.name != axis]
     others += list(problem.model.law.by)
     y = problem.y.copy()
     if others:
         keys = frame[others].astype(str).agg("|".join, axis=1).to_numpy()
-        _, codes = np.unique(keys, return_inverse=True)
+        codes = np.unique(keys, return_inverse=True)[1].astype(np.intp)
         y = _remove_groups(y, x, codes)
     levels, inverse = np.unique(x, return_inverse=True)
     count = np.bincount(inverse)
@@ -81,7 +83,32 @@ def judge_problem(problem: Problem, axis: str, rng: np.random.Generator) -> Verd
     # Size is an axis on which more is better too; both axes improve to the right.
     link = problem.model.link
     scale = (link.top - link.floor) if link.kind == "logit" else 1.0
-    return judge(levels, better * means, rng, axis=axis, scale=scale, name=problem.metric.name)
+    shuffled = _shuffle_rows(better * y, inverse, codes, rng)
+    return judge(
+        levels,
+        better * means,
+        rng,
+        axis=axis,
+        scale=scale,
+        name=problem.metric.name,
+        shuffled=shuffled,
+    )
+
+
+def _shuffle_rows(
+    y: Array, level: NDArray[np.intp], group: NDArray[np.intp], rng: np.random.Generator
+) -> Array | None:
+    """Level means of rows permuted within their groups; None where there is one group only.
+
+    One curve is permuted by its level means instead: its replicates may share an error.
+    """
+    if group.max() == 0:
+        return None
+    order = np.argsort(group[None, :] + rng.random((_PERMUTATIONS, len(y))), axis=1)
+    home = np.argsort(group, kind="stable")
+    count = np.bincount(level).astype(float)
+    indicator = (level[home][:, None] == np.arange(len(count))) / count
+    return y[order] @ indicator
 
 
 def _remove_groups(y: Array, x: Array, codes: NDArray[np.intp]) -> Array:
@@ -105,6 +132,7 @@ def judge(
     axis: str = "x",
     scale: float = 1.0,
     name: str = "the score",
+    shuffled: Array | None = None,
 ) -> Verdict:
     """Judge levels ``x`` (ascending) with means ``y``, larger = better.
 
@@ -113,13 +141,16 @@ def judge(
     x, y : array [levels]
     rng : Generator
         For the permutations.
+    shuffled : array [permutations, levels], optional
+        Level means under permuted rows, where several curves are judged together.
     axis, name : str
         Words of the sentence.
     scale : float
         Range of the score (1 for log losses): 15 % of it is a change worth naming.
     """
     n = len(x)
-    if n < _FEWEST:
+    fewest = _FEWEST if shuffled is None else _FEWEST_IN_GROUPS
+    if n < fewest:
         return Verdict(
             "too few",
             axis,
@@ -129,7 +160,7 @@ def judge(
             np.nan,
             np.nan,
             np.nan,
-            f"{axis} has {n} levels; {_FEWEST} are the least that can show a trend.",
+            f"{axis} has {n} levels; {fewest} are the least that can show a trend.",
         )
     u = np.log(x) if (x > 0).all() else x
     u = (u - u[0]) / (u[-1] - u[0])
@@ -147,7 +178,7 @@ def judge(
             f"{name} does not change with {axis}: predict its mean.",
         )
     curves = _curves(u)
-    p_better, p_worse = _permute(curves, y, rng)
+    p_better, p_worse = _permute(curves, y, rng, shuffled)
     words = f"{change:+.3g} over the range of {axis} (90 % interval {low:+.3g} to {high:+.3g})"
     trend = min(p_better, p_worse) <= _TAIL
     if _turns(u, y, curves) < (_TURN_AGAINST_TREND if trend else _TURN):
@@ -192,15 +223,18 @@ def _curves(u: Array) -> Array:
     return curves / np.sqrt((curves**2).sum(1, keepdims=True))
 
 
-def _permute(curves: Array, y: Array, rng: np.random.Generator) -> tuple[float, float]:
+def _permute(
+    curves: Array, y: Array, rng: np.random.Generator, shuffled: Array | None
+) -> tuple[float, float]:
     """Permutation p-values of the best correlation with an increasing and a decreasing curve."""
     centred = y - y.mean()
-    orders = np.argsort(rng.random((_PERMUTATIONS, len(y))), axis=1)
-    shuffled = centred[orders] @ curves.T
+    if shuffled is None:
+        shuffled = y[np.argsort(rng.random((_PERMUTATIONS, len(y))), axis=1)]
+    projected = (shuffled - y.mean()) @ curves.T
     own = curves @ centred
     slack = 1e-12 * float(np.abs(own).max())
-    better = (shuffled.max(1) >= own.max() - slack).sum()
-    worse = (shuffled.min(1) <= own.min() + slack).sum()
+    better = (projected.max(1) >= own.max() - slack).sum()
+    worse = (projected.min(1) <= own.min() + slack).sum()
     return (better + 1) / (_PERMUTATIONS + 1), (worse + 1) / (_PERMUTATIONS + 1)
 
 

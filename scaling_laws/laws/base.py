@@ -244,7 +244,10 @@ class Law:
 
     def __repr__(self) -> str:
         words = [f"by={self.by!r}"] * bool(self.by) + [f"share={self.share!r}"] * bool(self.share)
-        words += [f"{k}={v!r}" for k, v in self.options.items()]
+        usual = inspect.signature(type(self).__init__).parameters
+        words += [
+            f"{k}={v!r}" for k, v in self.options.items() if k not in usual or usual[k].default != v
+        ]
         return f"{self.name}({', '.join(words)})"
 
 

@@ -78,7 +78,12 @@ class Collapse(Law):
         """Half-collapse: ``k0 / (1 + 2 k0^s)^(1/s)``, where R is one half."""
         k0, s = natural["k0"], natural["s"]
         log_half = np.log(k0) - np.logaddexp(0.0, np.log(2.0) + s * np.log(k0)) / s
-        return {"half_point": (np.exp(log_half), "fraction kept where half of the score is lost")}
+        return {
+            "half_point": (
+                np.exp(log_half),
+                "fraction kept where half of the score above the floor is lost",
+            )
+        }
 
 
 class Plateau(Law):

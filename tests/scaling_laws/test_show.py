@@ -44,7 +44,7 @@ def constrained():
     """A floor that ends at its bound, an exponent held, a prior."""
     x = np.logspace(3, 6, 10).round()
     # The last losses lie below a pure power: the floor wants to be negative.
-    loss = (2.0 * x**-0.5 - 3e-4) * np.exp(0.01 * np.sin(np.arange(10.0)))
+    loss = (2.0 * x**-0.5 - 6e-5) * np.exp(0.01 * np.sin(np.arange(10.0)))
     return sl.fit(sl.laws.Rectified(), pd.DataFrame({"examples": x, "loss": loss}),
                   parameters={"d": 0.0}, prior={"a": (0.5, 0.1)})  # fmt: skip
 
@@ -127,7 +127,7 @@ def test_printed_numbers_reproduce_the_predictions():
     typed = table_of(fit)
     assert set(typed) == set(truth)
     n, d = fit.problem.frame["params"].to_numpy(), fit.problem.frame["tokens"].to_numpy()
-    again = (typed["E"] + typed["A"] * n ** -typed["alpha"] + typed["B"] * d ** -typed["beta"])
+    again = typed["E"] + typed["A"] * n ** -typed["alpha"] + typed["B"] * d ** -typed["beta"]
     _, jacobian = fit.model.evaluate(fit.estimate.theta[None])
     # The standard error of the curve, from the printed covariance by the delta method.
     gradient = np.stack([np.ones_like(n), n ** -typed["alpha"], d ** -typed["beta"],

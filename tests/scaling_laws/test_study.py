@@ -200,3 +200,14 @@ def test_the_worst_combination_is_named():
     assert table["singular_value"].iloc[-1] < 1e-3
     codes = {n.code for n in fit.notes}
     assert {"collinear", "one_size_each"} <= codes
+
+
+def test_a_bound_that_the_data_reject_is_told():
+    x = np.logspace(3, 6, 10).round()
+    wiggle = np.exp(0.01 * np.sin(np.arange(10.0)))
+    told = []
+    for floor in (-3e-4, 0.0):
+        rows = pd.DataFrame({"examples": x, "loss": (2.0 * x**-0.5 + floor) * wiggle})
+        fit = sl.fit(sl.laws.Power(), rows)
+        told.append(any(n.code == "bound_rejected" for n in fit.notes))
+    assert told == [True, False]

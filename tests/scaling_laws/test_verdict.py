@@ -1,6 +1,7 @@
 """Error rates of the verdicts, from simulation, with binomial tolerances."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import scaling_laws as sl
@@ -77,7 +78,7 @@ def test_rates_in_full(levels):
 def test_too_few_levels_says_how_many():
     found = judge(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]), np.random.default_rng(0))
     assert found.kind == "too few"
-    assert "3 levels; 4 are the least" in found.sentence
+    assert "3 levels; 5 are the least" in found.sentence
 
 
 def test_exactly_constant_is_flat():
@@ -111,3 +112,22 @@ def test_other_axes_are_taken_out_of_an_unbalanced_log():
     )
     choice = sl.choose([sl.laws.Compressed()], log, "loss")
     assert {v.axis: v.kind for v in choice.verdicts}["kept"] == "law"
+
+
+def test_four_levels_of_several_curves_show_a_law_and_noise_does_not():
+    """Rows are permuted within the other axes' groups, so four levels are enough."""
+    grid = [(n, k) for n in (1e4, 5e4, 2e5, 1e6) for k in (1.0, 0.8, 0.6, 0.4)]
+    design = pd.DataFrame(grid, columns=["examples", "kept"])
+    truth = {"e": 2.3, "a": 0.8, "b": 0.35, "c": 0.5, "g": 0.9}
+    kinds = []
+    for seed in range(40):
+        log = sl.simulate(sl.laws.Compressed(), design, truth, 0.01, seed, metric="task_accuracy")
+        rng = np.random.default_rng(seed)
+        mixed = log.frame.assign(task_accuracy=rng.permutation(log.frame["task_accuracy"]))
+        for frame in (log.frame, mixed):
+            choice = sl.choose([sl.laws.Compressed()], frame, "task_accuracy")
+            kinds.append({v.axis: v.kind for v in choice.verdicts})
+    true, shuffled = kinds[::2], kinds[1::2]
+    assert all(k["examples"] == "law" for k in true)
+    # A two per cent test in each direction: at most 4 of 40 but for one log in a thousand.
+    assert sum(k["examples"] == "law" for k in shuffled) <= 4
