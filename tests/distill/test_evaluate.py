@@ -153,6 +153,19 @@ def test_macro_f1_error_is_that_of_a_bootstrap(gold_counts):
     assert se == pytest.approx(np.std(values), rel=0.08)
 
 
+def test_macro_f1_error_is_the_multinomial_one_of_its_numerical_gradient():
+    counts = confusion_matrix(*sampled(300, 4, np.random.default_rng(4)), 4).astype(float)
+    step, gradient = 1e-4, np.zeros_like(counts)
+    for cell in np.ndindex(*counts.shape):
+        up, down = counts.copy(), counts.copy()
+        up[cell] += step
+        down[cell] -= step
+        gradient[cell] = (class_f1(up).mean() - class_f1(down).mean()) / (2 * step)
+    share = counts / counts.sum()
+    variance = counts.sum() * ((share * gradient**2).sum() - (share * gradient).sum() ** 2)
+    assert macro_f1(counts)[1] == pytest.approx(np.sqrt(variance), rel=1e-6)
+
+
 def test_fixed_gold_counts_never_add_variance():
     rng = np.random.default_rng(0)
     for _ in range(20):

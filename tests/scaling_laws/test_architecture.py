@@ -69,7 +69,7 @@ def test_files_stay_below_500_lines(package):
 
 
 def test_types_are_strict():
-    done = subprocess.run([sys.executable, "-m", "pyright"], capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-m", "pyright", "--pythonpath", sys.executable], capture_output=True, text=True,
                           cwd=ROOT)  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
 
