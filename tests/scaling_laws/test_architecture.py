@@ -69,8 +69,8 @@ def test_files_stay_below_500_lines(package):
 
 
 def test_types_are_strict():
-    done = subprocess.run([sys.executable, "-m", "pyright", "--pythonpath", sys.executable], capture_output=True, text=True,
-                          cwd=ROOT)  # fmt: skip
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-3000:]
 
 
