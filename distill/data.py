@@ -1,0 +1,77 @@
+"""The labelled texts of a configuration: task, pool, validation and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .config import Data
+from .examples import Example, drop_near_duplicates, nested_order, stratified_split
+from .headlines import headline_splits, headline_task
+from .load import load_examples
+from .task import Task
+from .traces import read_traces
+
+__all__ = ["Dataset", "load_data"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A task and its examples; no text is in two parts.
+
+    ``notes`` say which columns were taken and what was left out.
+    """
+
+    task: Task
+    pool: list[Example]
+    validation: list[Example]
+    test: list[Example]
+    notes: tuple[str, ...] = ()
+
+    def chosen(self, n: int, seed: int) -> list[int]:
+        """Return the places in the pool of n examples; of one seed, fewer are the first of more."""
+        if n > len(self.pool):
+            raise ValueError(f"{n} examples are asked for, but the pool has {len(self.pool)}.")
+        return nested_order(self.pool, seed)[:n].tolist()
+
+
+def load_data(data: Data) -> Dataset:
+    """Generate or read the examples.
+
+    A file's near-duplicates are dropped before it is split by class.
+
+    Raises
+    ------
+    ValueError
+        If there are too few examples, or the columns of a file leave doubt.
+    """
+    dataset = _headlines(data) if data.source == "headlines" else _file(data)
+    if data.traces is None:
+        return dataset
+    traces = read_traces(data.traces, dataset.task, dataset.pool)
+    if len(traces.examples) < data.train:
+        raise ValueError(
+            f"{data.traces} has {len(traces.examples)} usable traces of the pool's "
+            f"{len(dataset.pool)} examples ({traces.counts}); data.train asks for {data.train}."
+        )
+    note = f"{Path(data.traces).name}: {traces.counts}."
+    return replace(dataset, pool=traces.examples, notes=(*dataset.notes, note))
+
+
+def _headlines(data: Data) -> Dataset:
+    parts = headline_splits(_sizes(data), rng=data.seed)
+    return Dataset(headline_task(), parts["train"], parts["validation"], parts["test"])
+
+
+def _file(data: Data) -> Dataset:
+    loaded = load_examples(data.source, data.text, data.label)
+    distinct = drop_near_duplicates(loaded.examples)
+    split = stratified_split(distinct.kept, _sizes(data), data.seed)
+    task = Task(Path(data.source).stem, loaded.labels, data.instruction)
+    dropped = f"{distinct.n_removed} near-duplicates were left out."
+    notes = (*loaded.notes, dropped, *split.notes)
+    return Dataset(task, split["train"], split["validation"], split["test"], notes)
+
+
+def _sizes(data: Data) -> dict[str, int]:
+    return {"train": data.pool, "validation": data.validation, "test": data.test}

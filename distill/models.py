@@ -1,0 +1,197 @@
+"""Load and save models and tokenizers, and refuse those that would be wrong without a word."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from .checkpoint import write_folder
+
+__all__ = [
+    "ModelError",
+    "check_vocabularies",
+    "folder_identity",
+    "load_model",
+    "load_tokenizer",
+    "read_head",
+    "save_model",
+]
+
+
+class ModelError(ValueError):
+    """A model folder is missing, incomplete, or does not go with another."""
+
+
+def load_model(path: str | Path, dtype: str = "float32", device: Any = "cpu") -> Any:
+    """Load a causal language model from a folder, in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        If there is no model, its weights can't be read, or a weight is missing, left over or of
+        another shape than the config says: `transformers` would draw it at random.
+    """
+    path = _folder(path)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ModelError(f"{path}: the weights can't be loaded: {error}") from error
+    for what, meaning in (
+        ("missing_keys", "has no weights for"),
+        ("mismatched_keys", "has weights of another shape than its config for"),
+        ("unexpected_keys", "has weights that its config has no place for:"),
+    ):
+        if info.get(what):
+            names = sorted(str(name) for name in info[what])
+            raise ModelError(
+                f"{path} {meaning} {names[0]} ({len(names)} such). Copy the whole model folder "
+                "again, or correct its config.json."
+            )
+    return model.to(device).eval()
+
+
+def load_tokenizer(path: str | Path, model: Any = None) -> Any:
+    """Load the tokenizer of a model folder.
+
+    Parameters
+    ----------
+    path : path
+    model : PreTrainedModel or config, optional
+        Checked to have a row for each token.
+
+    Raises
+    ------
+    ModelError
+        If there is none, it has no end of sequence, or the model has too few rows.
+    """
+    path = _folder(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} has no tokenizer that can be loaded: {error}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{path}: the tokenizer has no eos_token, so that no answer would end.")
+    config = getattr(model, "config", model)
+    if config is not None and max(tokenizer.get_vocab().values()) >= config.vocab_size:
+        raise ModelError(
+            f"{path}: the tokenizer has token {max(tokenizer.get_vocab().values())}, the model "
+            f"{config.vocab_size} rows of embeddings. They belong to different models."
+        )
+    return tokenizer
+
+
+def check_vocabularies(
+    teacher: Any, student: Any, teacher_tokenizer: Any, student_tokenizer: Any
+) -> None:
+    """Refuse a teacher whose token probabilities would mean other tokens to the student.
+
+    Parameters
+    ----------
+    teacher, student : PreTrainedConfig
+    teacher_tokenizer, student_tokenizer : tokenizer
+
+    Raises
+    ------
+    ModelError
+        Naming a token that differs, or both sizes where one vocabulary is padded more.
+    """
+    mine, other = student_tokenizer.get_vocab(), teacher_tokenizer.get_vocab()
+    if mine != other:
+        token = min(
+            (t for t in mine.keys() | other.keys() if mine.get(t) != other.get(t)),
+            key=lambda t: min(mine.get(t, len(mine)), other.get(t, len(other))),
+        )
+        raise ModelError(
+            f"teacher and student have different tokenizers: {token!r} is token {other.get(token)} "
+            f"of the teacher and {mine.get(token)} of the student. Distil between models of one "
+            "tokenizer, or learn from the teacher's texts: supervision.alpha=0."
+        )
+    if teacher.vocab_size != student.vocab_size:
+        raise ModelError(
+            f"the teacher's vocabulary has {teacher.vocab_size} rows, the student's "
+            f"{student.vocab_size}; their tokenizer uses {max(mine.values()) + 1}, the rest is "
+            "padding. Bring both to one size with model.resize_token_embeddings("
+            f"{min(teacher.vocab_size, student.vocab_size)}) and save_pretrained."
+        )
+
+
+def save_model(
+    model: Any,
+    tokenizer: Any,
+    path: Path,
+    *,
+    dtype: str = "float32",
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Save a model with its tokenizer; the folder is whole or not there.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Brought to `dtype`.
+    tokenizer : tokenizer
+    path : Path
+        Must not exist.
+    dtype : str
+    weights : mapping of str to Tensor, optional
+        Whole weights where the model's own are shards.
+    """
+    if weights is not None:
+        plain = type(model).from_pretrained(
+            None, config=model.config, state_dict=dict(weights), dtype=torch.float32
+        )
+        plain.generation_config = model.generation_config
+        model = plain
+    with write_folder(path) as folder:
+        model.to(getattr(torch, dtype)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def read_head(path: str | Path, dtype: str = "float32") -> Tensor:
+    """Read the output head alone, the embedding where they are tied: [vocab, hidden]."""
+    path = _folder(path)
+    index = path / "model.safetensors.index.json"
+    places = json.loads(index.read_text("utf-8"))["weight_map"] if index.exists() else {}
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        with safe_open(path / places.get(name, "model.safetensors"), framework="pt") as file:
+            if name in file.keys():  # noqa: SIM118 - a file is no mapping
+                return file.get_tensor(name).to(getattr(torch, dtype))
+    raise ModelError(f"{path} has neither lm_head.weight nor model.embed_tokens.weight.")
+
+
+def folder_identity(path: str | Path) -> str:
+    """Name the content of a model folder: config, tokenizer, and size and ends of weight files."""
+    path, digest = _folder(path), hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if file.suffix not in (".json", ".safetensors", ".jinja"):
+            continue
+        digest.update(f"{file.name} {file.stat().st_size}".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(1 << 20))
+            stream.seek(max(file.stat().st_size - (1 << 20), 0))
+            digest.update(stream.read())
+    return digest.hexdigest()[:16]
+
+
+def _folder(path: str | Path) -> Path:
+    path = Path(path)
+    if not (path / "config.json").exists():
+        raise ModelError(
+            f"{path} holds no model: it has no config.json. Name a folder that save_pretrained "
+            "wrote; nothing is downloaded."
+        )
+    return path

@@ -1,0 +1,275 @@
+"""A chain: adapt the teacher, prune it step by step, teach each student, log a row for each.
+
+Every step is done once (see `distill.stages`); a row is written when its scores are known, or with
+the error that stopped it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import AutoConfig
+
+from scaling_laws.runs import Run, append_run
+
+from .config import Config, hash_of, save_config
+from .data import load_data
+from .general import GENERAL_KL
+from .prune import Plan, Rounding, plan_chain, schedule
+from .stages import Stages
+from .steps import Made, Steps
+from .student import make_accelerator
+
+__all__ = ["LOG", "run_chain"]
+
+LOG = "runs.jsonl"
+"""Name of the log in the output folder."""
+
+# Parts of a second and longer that another writer may hold the log.
+_LOCK_S = 60.0
+
+
+def run_chain(
+    config: Config,
+    *,
+    bar: bool = True,
+    report: Callable[[str], None] = lambda line: None,
+    accelerator: Accelerator | None = None,
+) -> Path:
+    """Do what a configuration says, from where an earlier attempt stopped.
+
+    Parameters
+    ----------
+    config : Config
+    bar : bool
+        Show the progress of trainings on a terminal.
+    report : callable
+        Called with a line of text for each note and each finished row.
+    accelerator : Accelerator, optional
+        Made if left out.
+
+    Returns
+    -------
+    Path
+        The log: one row for the teacher, and for each student one before and one after teaching.
+
+    Raises
+    ------
+    ModelError, TrainingError, StorageError, ValueError
+        Whatever stops a step; a row with ``status = "failed"`` says so in the log, and the same
+        call goes on from there.
+    """
+    accelerator = accelerator or make_accelerator()
+    out = Path(config.out)
+    say = report if accelerator.is_main_process else lambda line: None
+    if accelerator.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        save_config(config, out / f"{config.name}-{config.hash}.yaml")
+    data = load_data(config.data)
+    for note in data.notes:
+        say(note)
+    steps = Steps(config, data, Stages(out / "stages", accelerator), bar)
+    chain = _Chain(config, steps, _Log(out / LOG, accelerator, say), data.task)
+    chain.run()
+    return out / LOG
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A logged model: what the rows of its descendants need."""
+
+    run_id: str
+    made: Made
+    sizes: Mapping[str, Any]
+
+
+class _Chain:
+    """One teacher and the students made from it."""
+
+    def __init__(self, config: Config, steps: Steps, log: _Log, task: Any) -> None:
+        self.config, self.steps, self.log = config, steps, log
+        self.chain_id = f"{config.name}-{config.hash}-s{config.seed}"
+        prompt = [task.instruction, task.instruction_role, task.reason_marker, task.answer_marker]
+        teacher = config.model.name or Path(config.model.teacher).name
+        self.common = {
+            "chain_id": self.chain_id,
+            "config_hash": config.hash,
+            "code_version": _version(),
+            "teacher": teacher,
+            "base_model": teacher,
+            "kept_of": config.prune.kept_of,
+            "weight_bits": 32 if config.model.dtype == "float32" else 16,
+            "format": config.supervision.format,
+            "label_source": config.data.label_source,
+            "task": task.name,
+            "seed": config.seed,
+            "prompt_id": hash_of(prompt),
+            "machine": _machine(steps.accelerator),
+        }
+
+    def run(self) -> None:
+        config, s = self.config, self.config.supervision
+        with self._logged(0, "teacher"):
+            made = self.steps.given(config.model.teacher)
+            if config.adapt is not None:
+                made = self.steps.adapt(made)
+            teacher = self._score(0, "teacher", made, None, {"origin": config.model.origin})
+        taught = {
+            "method": "full" if config.train.lora is None else "lora",
+            "target": "logits" if s.alpha > 0 else "text",
+            "temperature": s.temperature,
+        }
+        if config.model.student is not None:
+            with self._logged(1, "distilled"):
+                base = self.steps.given(config.model.student)
+                about = {"origin": "pretrained", "base_model": Path(config.model.student).name}
+                self._teach(1, base, teacher, teacher, {**taught, **about})
+            return
+        self._students(teacher, taught)
+
+    def _students(self, teacher: _Row, taught: Mapping[str, Any]) -> None:
+        prune = self.config.prune
+        original = AutoConfig.from_pretrained(teacher.made.path, local_files_only=True)
+        plans = plan_chain(
+            original,
+            prune.kept,
+            kept_of=prune.kept_of,
+            split=prune.split,
+            rounding=Rounding(**prune.round.model_dump()),
+        )
+        parent = teacher
+        for i, (plan, step) in enumerate(
+            zip(plans, schedule(prune.kept, prune.schedule), strict=True), start=1
+        ):
+            parent = teacher if step.parent == 1 else parent
+            about = self._pruning(plan, plans[i - 2].kept if step.parent < 1 else 1.0)
+            with self._logged(i, "pruned"):
+                made = self.steps.prune(parent.made, plan)
+                pruned = parent
+                if self.config.evaluate.pruned:
+                    seen = {"examples": 0, "examples_seen": 0, "tokens": 0, "steps": 0}
+                    pruned = self._score(i, "pruned", made, parent, {**about, **seen})
+            with self._logged(i, "distilled"):
+                parent = self._teach(i, made, teacher, pruned, {**taught, **about})
+
+    def _pruning(self, plan: Plan, parent_kept: float) -> dict[str, Any]:
+        return {
+            "origin": "pruned",
+            "kept": plan.kept,
+            "step_kept": plan.kept / parent_kept,
+            "prune_axis": plan.axis,
+            "schedule": self.config.prune.schedule,
+        }
+
+    def _teach(
+        self, stage: int, made: Made, teacher: _Row, parent: _Row, about: Mapping[str, Any]
+    ) -> _Row:
+        taught = self.steps.teach(made, teacher.made)
+        return self._score(stage, "distilled", taught, parent, about, teacher)
+
+    def _score(
+        self,
+        stage: int,
+        phase: str,
+        made: Made,
+        parent: _Row | None,
+        about: Mapping[str, Any],
+        teacher: _Row | None = None,
+    ) -> _Row:
+        """Evaluate a model and write its row."""
+        scored = self.steps.score(made)
+        sizes, processes = scored["sizes"], self.steps.accelerator.num_processes
+        run_id = f"{self.chain_id}/{stage}-{phase}"
+        row = {
+            **self.common,
+            "run_id": run_id,
+            "parent_id": None if parent is None else parent.run_id,
+            "stage": stage,
+            "phase": phase,
+            "kept": 1.0,
+            **about,
+            **sizes,
+            **scored["scores"],
+            **made.result,
+        }
+        if "kept" not in about and teacher is not None:
+            count = "params" if self.config.prune.kept_of == "total" else "params_nonembedding"
+            row["kept"] = sizes[count] / teacher.sizes[count]
+        if "wall_s" in row and torch.cuda.is_available():
+            row["gpu_hours"] = row["wall_s"] / 3600 * processes
+        # A row has what the schema knows; the rest is in the folders of the stages.
+        known = {*Run.model_fields, GENERAL_KL.name, GENERAL_KL.se, GENERAL_KL.n}
+        self.log.add({k: v for k, v in row.items() if k in known and v is not None})
+        return _Row(run_id, made, sizes)
+
+    @contextmanager
+    def _logged(self, stage: int, phase: str) -> Iterator[None]:
+        """Write a row for what fails, and let it fail."""
+        try:
+            yield
+        except Exception as error:
+            name = f"{self.chain_id}/{stage}-{phase}"
+            self.log.failed({**self.common, "stage": stage, "phase": phase}, name, error)
+            raise
+
+
+class _Log:
+    """The log file, written by the first process; rows that are there already are not repeated."""
+
+    def __init__(self, path: Path, accelerator: Accelerator, report: Callable[[str], None]) -> None:
+        self.path, self.main, self.report = path, accelerator.is_main_process, report
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        if not self.main or row["run_id"] in self._names():
+            return
+        append_run(self.path, row, metrics=[GENERAL_KL], timeout=_LOCK_S)
+        shown = {m: row[m] for m in ("task_f1", "task_nll", "quiz") if m in row}
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
+        self.report(f"{row['run_id']}: kept {row['kept']:.3f}, {scores}")
+
+    def failed(self, row: Mapping[str, Any], name: str, error: Exception) -> None:
+        if not self.main:
+            return
+        number = sum(other.startswith(f"{name}.failed-") for other in self._names()) + 1
+        text = f"{type(error).__name__}: {error}"
+        about = {"run_id": f"{name}.failed-{number}", "status": "failed", "error": text}
+        try:
+            append_run(self.path, {**row, **about}, timeout=_LOCK_S)
+        except OSError as second:  # the disk that is full may be the log's
+            error.add_note(f"The log {self.path} could not be written either: {second}")
+
+    def _names(self) -> set[str]:
+        """Return the run ids of the whole lines; `scaling_laws.read_runs` reports torn ones."""
+        names = set()
+        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                names.add(str(row.get("run_id")))
+        return names
+
+
+def _machine(accelerator: Accelerator) -> str:
+    n = accelerator.num_processes
+    device = accelerator.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{n} x {name}" if device.type == "cuda" else f"{n} x {name} CPU process"
+
+
+def _version() -> str:
+    try:
+        return metadata.version("scaling-laws")
+    except metadata.PackageNotFoundError:
+        return "not installed"
