@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from .checkpoint import write_folder
 
@@ -21,6 +23,7 @@ __all__ = [
     "folder_identity",
     "load_model",
     "load_tokenizer",
+    "no_bars",
     "read_head",
     "save_model",
 ]
@@ -41,13 +44,14 @@ def load_model(path: str | Path, dtype: str = "float32", device: Any = "cpu") ->
     """
     path = _folder(path)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=getattr(torch, dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with no_bars():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=getattr(torch, dtype),
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except (SafetensorError, OSError, RuntimeError) as error:
         raise ModelError(f"{path}: the weights can't be loaded: {error}") from error
     for what, meaning in (
@@ -150,13 +154,13 @@ def save_model(
     weights : mapping of str to Tensor, optional
         Whole weights where the model's own are shards.
     """
-    if weights is not None:
-        plain = type(model).from_pretrained(
-            None, config=model.config, state_dict=dict(weights), dtype=torch.float32
-        )
-        plain.generation_config = model.generation_config
-        model = plain
-    with write_folder(path) as folder:
+    with no_bars(), write_folder(path) as folder:
+        if weights is not None:
+            plain = type(model).from_pretrained(
+                None, config=model.config, state_dict=dict(weights), dtype=torch.float32
+            )
+            plain.generation_config = model.generation_config
+            model = plain
         model.to(getattr(torch, dtype)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
@@ -185,6 +189,18 @@ def folder_identity(path: str | Path) -> str:
             stream.seek(max(file.stat().st_size - (1 << 20), 0))
             digest.update(stream.read())
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Keep the loading and writing of many small models off the screen."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _folder(path: str | Path) -> Path:

@@ -25,6 +25,7 @@ from .models import (
     folder_identity,
     load_model,
     load_tokenizer,
+    no_bars,
     read_head,
     save_model,
 )
@@ -127,7 +128,8 @@ class Steps:
                 importance = measure_importance(model, self._prompts(tokenizer))
             else:
                 importance = magnitude_importance(model)
-            student = prune_model(model, plan, importance)
+            with no_bars():
+                student = prune_model(model, plan, importance)
             save_model(student, tokenizer, folder / "model", dtype=self.config.model.dtype)
             return {"wall_s": time.perf_counter() - began}
 

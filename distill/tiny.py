@@ -32,6 +32,7 @@ FORMATS: tuple[Format, ...] = ("label", "cot", "blended")
 _KINDS = 8
 _DRAWN, _USED = 9000, 1400
 _VOCABULARY = 1024
+_FILE = "easy-headlines.jsonl"
 
 
 def run_tiny(
@@ -62,10 +63,10 @@ def run_tiny(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with _one_thread():
-        if not (out / "examples.jsonl").exists():
-            _write_examples(out / "examples.jsonl", easy_headlines())
+        examples = easy_headlines()
+        _write_examples(out / _FILE, examples)
         if not (out / "base").exists():
-            base_model(out / "base", easy_headlines())
+            base_model(out / "base", examples)
         for format in formats:
             config = tiny_config(out, [f"supervision.format={format}", *overrides])
             log = run_chain(config, bar=False, report=report)
@@ -79,16 +80,16 @@ def tiny_config(out: Path, overrides: Sequence[str] = ()) -> Config:
         "out": str(out),
         "model": {"teacher": str(out / "base"), "name": "toy-0.2M", "origin": "scratch"},
         "data": {
-            "source": str(out / "examples.jsonl"),
+            "source": str(out / _FILE),
             "instruction": "Name the event.",
-            "train": 256,
+            "train": 160,
             "pool": 800,
             "validation": 64,
             "test": 300,
         },
         "adapt": {
             "examples": 800,
-            "train": {"lr": 0.01, "epochs": 2.5, "batch": 16, "beta2": 0.99},
+            "train": {"lr": 0.01, "epochs": 2, "batch": 16, "beta2": 0.99},
         },
         "prune": {
             "kept_of": "nonembedding",
@@ -96,7 +97,7 @@ def tiny_config(out: Path, overrides: Sequence[str] = ()) -> Config:
             "calibration": 128,
         },
         "train": {"lr": 0.004, "epochs": 2, "batch": 16, "beta2": 0.99, "checkpoint_every": 50},
-        "evaluate": {"batch": 64, "replies": 200, "tokens": 64, "quiz": 0},
+        "evaluate": {"batch": 64, "replies": 150, "tokens": 64, "quiz": 0},
     }
     return load_config(values, overrides)
 

@@ -1,0 +1,5 @@
+"""``python -m distill``, as torchrun starts it."""
+
+from .cli import main
+
+main()
