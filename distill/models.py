@@ -50,6 +50,7 @@ def load_model(path: str | Path, dtype: str = "float32", device: Any = "cpu") ->
                 dtype=getattr(torch, dtype),
                 local_files_only=True,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 output_loading_info=True,
             )
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -60,9 +61,9 @@ def load_model(path: str | Path, dtype: str = "float32", device: Any = "cpu") ->
         ("unexpected_keys", "has weights that its config has no place for:"),
     ):
         if info.get(what):
-            names = sorted(str(name) for name in info[what])
+            keys = [key if isinstance(key, str) else key[0] for key in info[what]]
             raise ModelError(
-                f"{path} {meaning} {names[0]} ({len(names)} such). Copy the whole model folder "
+                f"{path} {meaning} {min(keys)} ({len(keys)} such). Copy the whole model folder "
                 "again, or correct its config.json."
             )
     return model.to(device).eval()

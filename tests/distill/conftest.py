@@ -1,0 +1,52 @@
+"""Models small enough for arithmetic to be checked, and sequences to train them on."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Qwen3Config
+
+from distill.task import Encoded
+
+VOCABULARY = 64
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def toy_model():
+    """Return a function of a seed that makes a two-layer model."""
+
+    def make(seed=0, **changes):
+        sizes = {
+            "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "head_dim": 8, "tie_word_embeddings": True, "initializer_range": 0.1,
+        }  # fmt: skip
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(Qwen3Config(**sizes | changes)).eval()
+
+    return make
+
+
+@pytest.fixture
+def sequences():
+    """Return a function that draws sequences of prompt, reasoning (or none) and answer."""
+
+    def draw(n, seed=0, reasoning=True):
+        rng = np.random.default_rng(seed)
+        drawn = []
+        for _ in range(n):
+            a = int(rng.integers(2, 5))
+            b = a + (int(rng.integers(1, 7)) if reasoning else 0)
+            c = b + int(rng.integers(1, 4))
+            ids = tuple(rng.integers(0, VOCABULARY, c).tolist())
+            drawn.append(Encoded(ids, slice(0, a), slice(a, b), slice(b, c)))
+        return drawn
+
+    return draw

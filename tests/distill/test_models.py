@@ -1,0 +1,135 @@
+"""Model folders that would be wrong without a word are refused."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from distill.models import (
+    ModelError,
+    check_vocabularies,
+    folder_identity,
+    load_model,
+    load_tokenizer,
+    read_head,
+    save_model,
+)
+from distill.tiny import toy_tokenizer
+
+TEXTS = ["Shares up", "shares down", "Reason: it is", "Event: boss exit"]
+
+
+@pytest.fixture
+def saved(toy_model, tmp_path):
+    def save(name="model", size=300, **changes):
+        tokenizer = toy_tokenizer(TEXTS, size)
+        changes = {"vocab_size": 320, "eos_token_id": 1} | changes
+        save_model(toy_model(1, **changes), tokenizer, tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+def test_what_is_saved_is_loaded(saved, toy_model):
+    path = saved()
+    model, ids = load_model(path), torch.tensor([[3, 5, 7]])
+    expected = toy_model(1, vocab_size=320, eos_token_id=1)
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, expected(ids).logits)
+    assert load_tokenizer(path, model).decode([*load_tokenizer(path)(" up  Ä\n")["input_ids"]]) == (
+        " up  Ä\n"
+    )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_head_alone(saved, tied):
+    path = saved(tie_word_embeddings=tied)
+    head = load_model(path).get_output_embeddings().weight.detach()
+    assert torch.equal(read_head(path), head)
+    assert read_head(path, "bfloat16").dtype == torch.bfloat16
+
+
+def edit(path, change):
+    file = path / "model.safetensors"
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def test_missing_weights(saved):
+    path = saved()
+    edit(path, lambda weights: weights.pop("model.layers.1.mlp.up_proj.weight"))
+    with pytest.raises(ModelError, match=r"no weights for model.layers.1.mlp.up_proj.weight"):
+        load_model(path)
+
+
+def test_weights_left_over(saved):
+    path = saved()
+    edit(path, lambda weights: weights.update({"model.layers.0.extra.weight": torch.ones(2)}))
+    with pytest.raises(ModelError, match=r"no place for: model.layers.0.extra.weight"):
+        load_model(path)
+
+
+def test_weights_of_another_shape(saved):
+    path = saved()
+    edit(path, lambda weights: weights.update({"model.norm.weight": torch.ones(7)}))
+    with pytest.raises(
+        ModelError, match=r"another shape than its config for model.norm.weight \(1 such\)"
+    ):
+        load_model(path)
+
+
+def test_truncated_weights(saved):
+    path = saved()
+    file = path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="can't be loaded"):
+        load_model(path)
+
+
+def test_no_weights_and_no_model(saved, tmp_path):
+    path = saved()
+    (path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="can't be loaded"):
+        load_model(path)
+    with pytest.raises(ModelError, match=r"no config\.json.*nothing is downloaded"):
+        load_model(tmp_path / "absent")
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        load_model("Qwen/Qwen3-32B")
+
+
+def test_tokenizer_of_another_model(saved):
+    path = saved(vocab_size=100)
+    with pytest.raises(ModelError, match="token 2.., the model 100 rows"):
+        load_tokenizer(path, load_model(path))
+
+
+def test_tokenizer_without_an_end(saved):
+    path = saved()
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    del settings["eos_token"]
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="no eos_token"):
+        load_tokenizer(path)
+
+
+def test_vocabularies_must_be_one(saved):
+    paths = [saved("a"), saved("b", vocab_size=336), saved("c", size=290)]
+    models = [load_model(path) for path in paths]
+    words = [AutoTokenizer.from_pretrained(path) for path in paths]
+    check_vocabularies(models[0].config, models[0].config, words[0], words[0])
+    with pytest.raises(ModelError, match=r"teacher's vocabulary has 336 rows, the student's 320"):
+        check_vocabularies(models[1].config, models[0].config, words[1], words[0])
+    other = toy_tokenizer(["xyz zyx " * 9, "zyx xyz"], 300)
+    with pytest.raises(ModelError, match="different tokenizers: '.*' is token"):
+        check_vocabularies(models[0].config, models[0].config, words[0], other)
+
+
+def test_identity_follows_the_content(saved):
+    path = saved()
+    before = folder_identity(path)
+    assert folder_identity(path) == before
+    edit(path, lambda weights: weights["model.norm.weight"].add_(1))
+    assert folder_identity(path) != before
