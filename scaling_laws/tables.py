@@ -24,8 +24,8 @@ _METHODS = {
     "profile": "profile likelihood",
     "covariance": "covariance (first order)",
 }
-# A width of several times the value on a log-scaled parameter is no standard error.
-_LOOSE = 4.0
+# Sides of an interval more uneven than this have no one standard error.
+_UNEVEN = 3.0
 # A limit whose sigmoid is within a thousandth of the top score cannot be told from it: open.
 _AT_TOP = 7.0
 
@@ -68,8 +68,9 @@ def _wild(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]
             high[i] = np.inf
         least, most = fit.model.legal_range(name)
         touches = low[i] <= least + 1e-9 * abs(least) + 1e-12 or high[i] >= most * (1 - 1e-9)
-        loose = fit.model.param(name).scale == "log" and high[i] > _LOOSE * low[i]
-        if touches or loose or not np.isfinite(se[i]):
+        below, above = estimate[i] - low[i], high[i] - estimate[i]
+        uneven = max(below, above) > _UNEVEN * max(min(below, above), 0.0)
+        if touches or uneven or not np.isfinite(se[i]):
             se[i] = np.nan
     return low, high, se
 
