@@ -105,7 +105,6 @@ def estimate(
     *,
     objective: str = "huber",
     delta: float | str = "auto",
-    start: Array | None = None,
 ) -> tuple[Problem, Estimate]:
     """Fit; returns the problem with its bounds applied beside the estimate.
 
@@ -124,11 +123,9 @@ def estimate(
             "prior={name: (mean, sd)}, or add runs."
         )
     begin = _start(problem, given)
-    first = begin[None] if start is None else np.atleast_2d(start)
     scale = _first_scale(problem)
     squares = Objective(np.inf, prior)
-    if start is None:
-        first = seeds(model, problem.y, scale, ~free, begin)
+    first = seeds(model, problem.y, scale, ~free, begin)
     # Where the noise is not known, a prior can only be weighed once the data alone have told it.
     first_look = Objective() if problem.n > n_free else squares
     found = descend(

@@ -219,7 +219,7 @@ def half_wild(
         spread = np.sqrt(fit.evaluation + total[:, None])
     else:
         noise, spread, run_variance = _by_unit(problem, e, a, r, fit, rule, n, rng)
-    y = curve.residual_mean(theta[None]) + noise * spread / _divisor(root_w)
+    y = curve.residual_mean(theta[None]) + noise * spread / root_w
     objective = fit.objective_of
     if objective.prior is not None:
         centre, inverse = objective.prior
@@ -240,11 +240,6 @@ def half_wild(
         tolerance=_TOLERANCE,
     )
     return Draws(found.theta, run_variance, "wild", rule, float(found.steps.mean()))
-
-
-def _divisor(root_w: Array) -> Array:
-    """Square roots of weights with 0 replaced: a row of weight 0 has no say, whatever its noise."""
-    return np.where(root_w > 0, root_w, 1.0)
 
 
 def _by_run(

@@ -234,36 +234,26 @@ def descend(
     squares_first: bool = True,
 ) -> Minimum:
     """Minimise from several starts: squares first where Huber's corner would hide the way."""
-    model = curve.model
-    lower = model.lower if lower is None else lower
-    if squares_first and np.isfinite(objective.delta):
-        rough = Objective(np.inf, objective.prior)
-        theta = minimise(
+    lower = curve.model.lower if lower is None else lower
+
+    def run(begin: Array, by: Objective, until: float) -> Minimum:
+        return minimise(
             curve,
             y,
-            theta,
+            begin,
             scale=scale,
             weights=weights,
             free=free,
             lower=lower,
-            upper=model.upper,
-            objective=rough,
+            upper=curve.model.upper,
+            objective=by,
             steps=steps,
-            tolerance=1e-4,
-        ).theta
-    return minimise(
-        curve,
-        y,
-        theta,
-        scale=scale,
-        weights=weights,
-        free=free,
-        lower=lower,
-        upper=model.upper,
-        objective=objective,
-        steps=steps,
-        tolerance=tolerance,
-    )
+            tolerance=until,
+        )
+
+    if squares_first and np.isfinite(objective.delta):
+        theta = run(theta, Objective(np.inf, objective.prior), 1e-4).theta
+    return run(theta, objective, tolerance)
 
 
 def certify(

@@ -80,7 +80,6 @@ def judge_problem(problem: Problem, axis: str, rng: np.random.Generator) -> Verd
     count = np.bincount(inverse)
     means = np.bincount(inverse, weights=y) / count
     better = 1.0 if problem.metric.direction == "higher" else -1.0
-    # Size is an axis on which more is better too; both axes improve to the right.
     link = problem.model.link
     scale = (link.top - link.floor) if link.kind == "logit" else 1.0
     shuffled = _shuffle_rows(better * y, inverse, codes, rng)

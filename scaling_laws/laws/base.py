@@ -142,7 +142,7 @@ class Law:
     axes: tuple[str | Axis, ...] = ()
     output: ClassVar[Literal["eta", "mean"]] = "mean"
     formula_text: str = ""
-    #: Parameters that are whole numbers of the law's options, so that a saved fit can rebuild it.
+    #: What the constructor was given beyond `by` and `share`, so that a saved fit can rebuild it.
     options: Mapping[str, Any]
 
     def __init__(
