@@ -102,7 +102,7 @@ def evaluate(
 
     A reply is written greedily to every example and read by `Task.parse`; a last line that was cut
     off is no answer. The distribution over the k labels is ``p_c = exp(l_c) / sum_j exp(l_j)``,
-    where l_c is the log-likelihood of the tokens of label c and the end of sequence, given the
+    where l_c is the log-likelihood of the tokens of label c (see `Task.label_ids`), given the
     prompt (format ``label``), or the prompt and the model's own greedy reasoning up to the answer
     marker (``cot``, ``blended``); the marker is added to a reply without one. NLL and Brier score
     are those of this distribution.

@@ -82,8 +82,17 @@ def test_encoded_spans_cover_the_sequence_and_decode_to_prompt_and_target(format
     reply = tokenizer.decode(encoded.ids[encoded.prompt.stop :])
     assert target.lead + reply == target.text + "<eos>"
     assert (encoded.reasoning.start == encoded.reasoning.stop) == (format == "label")
-    answer = list(encoded.ids[encoded.answer])
+    *answer, eos = encoded.ids[encoded.answer]
     assert answer == TASK.label_ids(tokenizer)[TASK.labels.index(EXAMPLE.label)]
+    assert eos == tokenizer.eos_token_id
+
+
+def test_labels_are_scored_with_the_end_of_the_sequence_where_one_begins_another():
+    tokenizer = Words()
+    apart = Task("apart", ("rate up", "rate down"), "Name it.").label_ids(tokenizer)
+    assert all(ids[-1] != tokenizer.eos_token_id for ids in apart)
+    nested = Task("nested", ("rate", "rate down"), "Name it.").label_ids(tokenizer)
+    assert all(ids[-1] == tokenizer.eos_token_id for ids in nested)
 
 
 def test_cot_and_blended_differ_in_their_loss_only():
