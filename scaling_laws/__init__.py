@@ -25,10 +25,12 @@ _HOME = {
     "Choice": "validation", "Forecast": "validation", "choose": "validation",
     "holdout": "validation",
     "coverage": "study", "simulate": "study",
+    "Backtest": "backtesting", "backtest": "backtesting",
 }  # fmt: skip
 
 __all__ = [
     "Axis",
+    "Backtest",
     "Choice",
     "Fit",
     "Forecast",
@@ -42,6 +44,7 @@ __all__ = [
     "RunLog",
     "RunLogError",
     "append_run",
+    "backtest",
     "choose",
     "coverage",
     "fit",
@@ -58,6 +61,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from scaling_laws import laws
+    from scaling_laws.backtesting import Backtest, backtest
     from scaling_laws.fitting import fit, fit_each, transfer, update
     from scaling_laws.halfwild import NoInterval
     from scaling_laws.laws import Axis, Law, Param

@@ -1,4 +1,4 @@
-"""The command ``scaling-laws``: demo, check, fit, choose, predict.
+"""The command ``scaling-laws``: demo, check, fit, choose, backtest, predict.
 
 Bad input ends with exit code 2 and one sentence on stderr; ``--json`` prints one JSON object.
 """
@@ -273,10 +273,11 @@ def choose(
     as_json: Json = False,
 ) -> None:
     """Fit several laws, forecast each level from easier ones, and weigh them."""
+    from scaling_laws.candidates import admissible_forms
     from scaling_laws.validation import choose as choose_among
 
     runs = _read(log, where, column)
-    candidates = [_law(name, by, None) for name in law] if law else _candidates(runs, by)
+    candidates = [_law(name, by, None) for name in law] if law else admissible_forms(runs, by or ())
     with _waiting("choosing"):
         found = choose_among(candidates, runs, metric, rng=seed)
         text = repr(found)
@@ -288,24 +289,42 @@ def choose(
     })  # fmt: skip
 
 
-def _candidates(runs: RunLog, by: Sequence[str] | None) -> list[Law]:
-    """Every form that the log's axes admit."""
-    from scaling_laws import laws
+@app.command()
+def backtest(
+    logs: Annotated[list[Path], typer.Argument(help="Run logs: .csv, .tsv, .jsonl, .parquet")],
+    law: Annotated[
+        list[str] | None,
+        typer.Option(help="Candidate; repeat for several. Default: what the axes admit."),
+    ] = None,
+    metric: MetricName = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Column that splits a log in curves; repeat.")
+    ] = None,
+    axis: Annotated[str | None, typer.Option(help="Column that says what is hard.")] = None,
+    leave: Annotated[int, typer.Option(help="Hardest levels held out of each curve.")] = 3,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
+    where: Where = None,
+    column: Column = None,
+    seed: Seed = 0,
+    plot: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf, .svg).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Forecast the held-out hardest levels of every curve in each way there is."""
+    from scaling_laws.backtesting import backtest as backtest_laws
 
-    axes = {a for a in ("examples", "kept", "params", "tokens")
-            if a in runs.frame.columns and runs.frame[a].nunique() > 1}  # fmt: skip
-    factors = tuple(by or ())
-    if {"examples", "kept"} <= axes:
-        kinds = ("additive", "multiplicative", "interaction", "rectified")
-        return [laws.Compressed(kind, by=factors) for kind in kinds]
-    if {"params", "tokens"} <= axes:
-        return [laws.Chinchilla(by=factors)]
-    if "kept" in axes:
-        return [laws.Collapse(by=factors), laws.Plateau(by=factors)]
-    for axis in ("examples", "tokens"):
-        if axis in axes:
-            return [laws.Power(axis, by=factors), laws.Rectified(axis, by=factors)]
-    raise ValueError("the log varies none of examples, kept, params, tokens: name --law.")
+    candidates = [_law(name, None, None) for name in law] if law else None
+    read = [_read(log, where, column) for log in logs]
+    found = backtest_laws(
+        candidates, read, metric, by=tuple(by or ()), axis=axis, leave=leave, level=level, rng=seed
+    )
+    if plot is not None:
+        from scaling_laws.plot import save_figure
+
+        save_figure(found.plot(), plot)
+    _show(found, as_json, lambda: {
+        "methods": _records(found.frame), "curves": _records(found.curves),
+        "failed": _records(found.failed), "notes": _notes(found.notes),
+    })  # fmt: skip
 
 
 @app.command()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.halfwild import NoInterval
 from scaling_laws.metrics import Metric
 from scaling_laws.result import DRAWS, Fit, Interval
 from scaling_laws.rolling import Rolled
@@ -154,7 +155,11 @@ class Forecast:
         sources = as_generator(rng).spawn(max(1, -(-len(points) // _CHUNK)))
         for i, source in enumerate(sources):
             part = slice(i * _CHUNK, (i + 1) * _CHUNK)
-            values = self.draws_at(points.iloc[part], interval, source)
+            try:
+                values = self.draws_at(points.iloc[part], interval, source)
+            except NoInterval:
+                low[part] = high[part] = np.nan  # as `Fit.predict` does
+                continue
             low[part], high[part] = quantile_pair(values, level)
         return low, high
 

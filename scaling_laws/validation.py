@@ -25,7 +25,7 @@ from scaling_laws.rolling import Rolled, held_axis, ordered_levels, roll
 from scaling_laws.runs import Note, RunLog
 from scaling_laws.verdict import Verdict, judge_problem
 
-__all__ = ["Choice", "Forecast", "Holdout", "choose", "holdout"]
+__all__ = ["Choice", "Forecast", "Holdout", "choose", "hardest_rows", "holdout", "judge"]
 
 Array = NDArray[np.float64]
 AnyLaw = Law | Callable[..., Any]
@@ -71,6 +71,11 @@ class Holdout:
     def log_rmse(self) -> float:
         """Root mean square of ``log(predicted / observed)``."""
         return float(np.sqrt(np.mean(np.log(self.frame["ratio"]) ** 2)))
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square of ``predicted - observed``."""
+        return float(np.sqrt(np.mean((self.frame["estimate"] - self.frame["observed"]) ** 2)))
 
     @property
     def coverage(self) -> float:
@@ -295,16 +300,25 @@ def holdout(
     log = log if where is None else log.select(where)
     whole = fit(laws[0], log, wanted, **options)
     axis = by or held_axis([whole], None)
-    hard = _hard(log, axis, whole, 3 if leave is None else leave, train)
+    hard = hardest_rows(log, axis, whole, 3 if leave is None else leave, train)
     easy = log.select(~hard)
     if several:
         fitted: Fit | Forecast = choose(laws, easy, wanted, **options).forecast
     else:
         fitted = fit(laws[0], easy, wanted, **options)
-    return _judge(fitted, whole, log, easy, hard, axis, level)
+    return judge(fitted, whole, log, easy, hard, axis, level)
 
 
-def _hard(log: RunLog, by: str, whole: Fit, leave: int, train: float | None) -> NDArray[np.bool_]:
+def hardest_rows(
+    log: RunLog, by: str, whole: Fit, leave: int, train: float | None = None
+) -> NDArray[np.bool_]:
+    """Return the mask of the rows to hold out, among those that `whole` could use.
+
+    Raises
+    ------
+    ValueError
+        If nothing would be left to train on or to hold out.
+    """
     if by not in log.frame.columns:
         raise ValueError(
             f"by: the log has no column {by!r}; it has {', '.join(log.frame.columns)}."
@@ -332,7 +346,7 @@ def _hard(log: RunLog, by: str, whole: Fit, leave: int, train: float | None) -> 
     return hard
 
 
-def _judge(
+def judge(
     fitted: Fit | Forecast,
     whole: Fit,
     log: RunLog,
@@ -341,6 +355,7 @@ def _judge(
     by: str,
     level: float,
 ) -> Holdout:
+    """Compare what was fitted to the `easy` rows with the `hard` ones of the whole log."""
     held = log.frame[hard]
     name = whole.metric.name
     interval = "score" if whole.problem.known else "run"
