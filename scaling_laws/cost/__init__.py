@@ -1,0 +1,45 @@
+"""What training and serving cost, before any run: shapes, FLOPs, memory, latency, prices.
+
+Stands alone: no fit is needed, and nothing of the statistics is imported.
+
+>>> from scaling_laws import cost
+>>> cost.shape("Qwen3-32B").pruned(layers=32).params
+17159049216
+"""
+
+from .benchmarks import read_guidellm, read_vllm
+from .budgets import Budget, budget
+from .configs import shape
+from .constants import Calibration, calibration
+from .fitting_constants import calibrate
+from .memory import TrainingMemory
+from .planning import planned
+from .scenario import Serving, ServingCost, serving
+from .shapes import Shape
+from .tables import Hardware, Price, hardware, peak_flops
+from .trainings import Traces, Training, traces, training
+
+__all__ = [
+    "Budget",
+    "Calibration",
+    "Hardware",
+    "Price",
+    "Serving",
+    "ServingCost",
+    "Shape",
+    "Traces",
+    "Training",
+    "TrainingMemory",
+    "budget",
+    "calibrate",
+    "calibration",
+    "hardware",
+    "peak_flops",
+    "planned",
+    "read_guidellm",
+    "read_vllm",
+    "serving",
+    "shape",
+    "traces",
+    "training",
+]
