@@ -28,6 +28,8 @@ _HOME = {
     "Backtest": "backtesting", "backtest": "backtesting",
 }  # fmt: skip
 
+_MODULES = ("laws", "recipes")
+
 __all__ = [
     "Axis",
     "Backtest",
@@ -53,6 +55,7 @@ __all__ = [
     "laws",
     "load",
     "read_runs",
+    "recipes",
     "simulate",
     "template",
     "transfer",
@@ -60,7 +63,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from scaling_laws import laws
+    from scaling_laws import laws, recipes
     from scaling_laws.backtesting import Backtest, backtest
     from scaling_laws.fitting import fit, fit_each, transfer, update
     from scaling_laws.halfwild import NoInterval
@@ -83,8 +86,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that the package itself imports at once."""
-    if name == "laws":
-        return import_module("scaling_laws.laws")
+    if name in _MODULES:
+        return import_module(f"scaling_laws.{name}")
     if name in _HOME:
         return getattr(import_module(f"scaling_laws.{_HOME[name]}"), name)
     raise AttributeError(f"module 'scaling_laws' has no attribute {name!r}")
