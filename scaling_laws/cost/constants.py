@@ -46,6 +46,8 @@ class Calibration(Printed):
         Name of the device that was measured.
     source : str
         What was measured, and by whom.
+    mfu_prefill : float, optional
+        Estimate of the same, where it was measured.
     level : float
         Of the intervals.
     intervals : mapping of str to (float, float)
@@ -70,6 +72,7 @@ class Calibration(Printed):
     prefill: tuple[float, float]
     hardware: str
     source: str = "given"
+    mfu_prefill: float | None = None
     level: float = 0.9
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, Range])
     unidentified: tuple[str, ...] = ()
@@ -91,7 +94,9 @@ class Calibration(Printed):
 
     @property
     def middle_prefill(self) -> float:
-        """Geometric middle of the range of prefill utilisation."""
+        """Utilisation in prefill: the estimate, or the geometric middle of its range."""
+        if self.mfu_prefill is not None:
+            return self.mfu_prefill
         return float(np.sqrt(self.prefill[0] * self.prefill[1]))
 
     @property

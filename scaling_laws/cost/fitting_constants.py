@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,9 @@ _OPEN = 1e-3
 # A constant takes part in such a combination from this weight on.
 _PART = 0.1
 _LEVEL = 0.9
+# An end beyond this multiple of what one measurement's whole time would need is no end.
+_FAR = 1e6
+_HALVINGS = 50
 
 
 def calibrate(
@@ -72,8 +75,8 @@ def calibrate(
     Returns
     -------
     Calibration
-        With intervals of 90 % (Student's t on the residuals; one-sided at a bound), what the rows
-        do not identify (rank of the scaled Jacobian) and the residuals.
+        With intervals of 90 % (profiles of the sum of squares under the bounds, Student's t), what
+        the rows do not identify (rank of the scaled Jacobian) and the residuals.
 
     Raises
     ------
@@ -86,19 +89,28 @@ def calibrate(
     held = _held(fixed or {})
     design, notes = _design(frame, device, dict(shapes or {}), kv_bits)
     moving = np.array([name not in held for name in CONSTANTS]) & (design.matrix != 0).any(0)
-    found = _solve(design, moving, held)
-    open_ = _unidentified(design, moving)
-    intervals, more = _intervals(found, moving, open_)
-    values = np.where(_INVERSE, 1.0 / np.maximum(found.theta, 1e-300), found.theta)
-    estimate = dict(zip(CONSTANTS, values.tolist(), strict=True)) | held
-    prefill, words = _prefill(estimate, intervals, moving, held)
-    notes += more + words
-    unmeasured = [n for n, m in zip(CONSTANTS[:4], moving, strict=False) if not m and n not in held]
-    if unmeasured:
+    names = [name for name, moves in zip(CONSTANTS, moving, strict=True) if moves]
+    missing = [n for n in CONSTANTS[:4] if n not in names and n not in held]
+    if missing:
         raise ValueError(
-            f"calibrate: no row holds a decode step, so {', '.join(unmeasured)} can't be fitted; "
+            f"calibrate: no row holds a decode step, so {', '.join(missing)} can't be fitted; "
             "give step_ms or latency_ms, or fixed= values."
         )
+    problem = _Problem.of(design, moving, held)
+    x, squares = problem.solve()
+    open_ = _unidentified(problem.a, names)
+    intervals, more = _intervals(problem, x, squares, names, open_)
+    theta = _LEAST.copy()
+    theta[moving] += x / problem.scale
+    for name, value in held.items():
+        i = CONSTANTS.index(name)
+        theta[i] = 1.0 / value if _INVERSE[i] else value
+    values = np.where(_INVERSE, 1.0 / np.where(_INVERSE, theta, 1.0), theta)
+    estimate = dict(zip(CONSTANTS, values.tolist(), strict=True))
+    last = CONSTANTS[4]
+    measured = last in held or (last in names and last not in open_)
+    prefill, middle, words = _prefill(estimate[last], intervals.get(last), measured)
+    notes += [*more, *words]
     if open_:
         sentence = (
             f"The rows do not fix {', '.join(open_)} apart from one another: vary the batch, the "
@@ -106,9 +118,20 @@ def calibrate(
         )
         notes.append(Note("unidentified_constants", "error", sentence))
     return Calibration(
-        estimate["mbu"], estimate["mfu"], estimate["t0"], estimate["ts"], prefill, device.name,
-        source, _LEVEL, intervals, tuple(open_), design.residuals(found.theta), tuple(notes),
-    )  # fmt: skip
+        estimate["mbu"],
+        estimate["mfu"],
+        estimate["t0"],
+        estimate["ts"],
+        prefill,
+        device.name,
+        source,
+        mfu_prefill=middle,
+        level=_LEVEL,
+        intervals=intervals,
+        unidentified=tuple(open_),
+        residuals=design.residuals(theta),
+        notes=tuple(notes),
+    )
 
 
 @dataclass(frozen=True)
@@ -122,18 +145,6 @@ class _Design:
         fitted = self.matrix @ theta
         measured = self.labels["measured_ms"]
         return self.labels.assign(fitted_ms=fitted * measured, error=fitted - 1.0)
-
-
-@dataclass(frozen=True)
-class _Solution:
-    """The optimum, that without bounds, and the covariance of both."""
-
-    theta: Floats
-    unbounded: Floats
-    covariance: Floats
-    free_covariance: Floats
-    at_bound: NDArray[np.bool_]
-    degrees: int
 
 
 def _held(fixed: Mapping[str, float]) -> dict[str, float]:
@@ -208,99 +219,109 @@ def _sized(frame: pd.DataFrame, shapes: Mapping[str, Shape]) -> pd.DataFrame:
     return sizes.assign(**own)
 
 
-def _solve(design: _Design, moving: NDArray[np.bool_], held: Mapping[str, float]) -> _Solution:
-    from scipy.optimize import lsq_linear
+@dataclass(frozen=True)
+class _Problem:
+    """Bounded least squares in scaled constants above their bounds: ``min |a x - y|, x >= 0``."""
 
-    theta = _LEAST.copy()
-    for i, name in enumerate(CONSTANTS):
-        if name in held:
-            theta[i] = 1.0 / held[name] if _INVERSE[i] else held[name]
-    a = design.matrix[:, moving]
-    y = 1.0 - design.matrix[:, ~moving] @ theta[~moving]
-    scale = np.linalg.norm(a, axis=0)
-    least = _LEAST[moving] * scale
-    found = lsq_linear(a / scale, y, bounds=(least, np.inf), method="bvls")
-    part = np.maximum(np.asarray(found.x, np.float64), least)
-    at_bound = part <= least + 1e-9 * (1.0 + np.abs(part))
-    # SVD cut at the same share, so that open combinations stay put.
-    unbounded: Floats = np.linalg.pinv(a / scale, rcond=_OPEN) @ y
-    theta[moving] = part / scale
-    degrees = len(y) - int((~at_bound).sum())
-    residual = y - (a / scale) @ part
-    variance = float(residual @ residual) / degrees if degrees > 0 else np.nan
-    every = len(y) - a.shape[1]
-    left = y - (a / scale) @ unbounded
-    wide = float(left @ left) / every if every > 0 else np.nan
-    inner = np.zeros((a.shape[1], a.shape[1]))
-    free = ~at_bound
-    inner[np.ix_(free, free)] = _inverse(a[:, free] / scale[free])
-    outer = _inverse(a / scale)
-    over = np.outer(scale, scale)
-    return _Solution(
-        theta, unbounded / scale, variance * inner / over, wide * outer / over, at_bound, degrees
-    )
+    a: Floats
+    y: Floats
+    scale: Floats
+
+    @classmethod
+    def of(cls, design: _Design, moving: NDArray[np.bool_], held: Mapping[str, float]) -> _Problem:
+        """Take off what is held, and the bounds."""
+        base = _LEAST.copy()
+        for i, name in enumerate(CONSTANTS):
+            if name in held:
+                base[i] = 1.0 / held[name] if _INVERSE[i] else held[name]
+        a = design.matrix[:, moving]
+        scale = np.linalg.norm(a, axis=0)
+        return cls(a / scale, 1.0 - design.matrix @ base, scale)
+
+    @property
+    def degrees(self) -> int:
+        """Rows beyond what they fix."""
+        return len(self.y) - int(np.linalg.matrix_rank(self.a, rtol=_OPEN))
+
+    def solve(self, held: int | None = None, value: float = 0.0) -> tuple[Floats, float]:
+        """Return the optimum and its sum of squares, with one constant held or none."""
+        from scipy.optimize import nnls
+
+        x = np.full(len(self.scale), value)
+        free = np.arange(len(x)) != held
+        y = self.y if held is None else self.y - self.a[:, held] * value
+        if free.any():
+            x[free] = nnls(self.a[:, free], y)[0]
+        residual = y - self.a[:, free] @ x[free]
+        return x, float(residual @ residual)
+
+    def profile(self, j: int, best: float, allowed: float) -> tuple[float, float]:
+        """Return the least and the largest value of a constant with a sum of squares allowed."""
+
+        def inside(value: float) -> bool:
+            return self.solve(j, value)[1] <= allowed
+
+        low = 0.0 if inside(0.0) else _edge(inside, 0.0, best)
+        far = max(2.0 * best, 1.0)
+        while inside(far):
+            if far > _FAR:
+                return low, np.inf
+            far *= 4.0
+        return low, _edge(inside, far, best)
 
 
-def _inverse(a: Floats) -> Floats:
-    return np.linalg.pinv(a.T @ a, rcond=_OPEN**2, hermitian=True).astype(np.float64)
+def _edge(inside: Callable[[float], bool], outer: float, inner: float) -> float:
+    """Halve towards the last value inside."""
+    for _ in range(_HALVINGS):
+        middle = (outer + inner) / 2
+        outer, inner = (outer, middle) if inside(middle) else (middle, inner)
+    return inner
 
 
-def _unidentified(design: _Design, moving: NDArray[np.bool_]) -> list[str]:
-    a = design.matrix[:, moving]
-    _, s, vt = np.linalg.svd(a / np.linalg.norm(a, axis=0), full_matrices=True)
+def _unidentified(a: Floats, names: Sequence[str]) -> list[str]:
+    """Return the constants in combinations that the scaled Jacobian leaves open."""
+    _, s, vt = np.linalg.svd(a, full_matrices=True)
     size = np.zeros(len(vt))
     size[: len(s)] = s
     null = np.abs(vt[size < _OPEN * size[0]])
-    names = np.array(CONSTANTS)[moving]
-    return names[(null > _PART).any(0)].tolist() if len(null) else []
+    return [name for j, name in enumerate(names) if (null[:, j] > _PART).any()]
 
 
 def _intervals(
-    found: _Solution, moving: NDArray[np.bool_], open_: list[str]
+    problem: _Problem, x: Floats, squares: float, names: Sequence[str], open_: Sequence[str]
 ) -> tuple[dict[str, tuple[float, float]], list[Note]]:
-    """Student's t about the optimum; at a bound, about the unbounded one and cut at the bound."""
+    """Profiles of the sum of squares under the bounds, cut where Student's t has it."""
     from scipy.stats import t as student
 
+    if problem.degrees < 1:
+        sentence = "There are no more rows than constants: no interval can be given."
+        return {}, [Note("too_few_rows", "warning", sentence)]
+    reach = float(student.ppf(0.5 + _LEVEL / 2, problem.degrees)) ** 2 / problem.degrees
+    # Rounding keeps an exact fit from having width zero.
+    allowed = squares * (1.0 + reach) + len(problem.y) * 1e-20
     out: dict[str, tuple[float, float]] = {}
     notes: list[Note] = []
-    if found.degrees < 1:
-        sentence = "There are no more rows than constants: no interval can be given."
-        return out, [Note("too_few_rows", "warning", sentence)]
-    reach = float(student.ppf(0.5 + _LEVEL / 2, found.degrees))
-    for j, i in enumerate(np.flatnonzero(moving).tolist()):
-        name, least = CONSTANTS[i], float(_LEAST[i])
-        if name in open_:
-            low, high = least, np.inf
-        elif found.at_bound[j]:
-            half = reach * float(np.sqrt(found.free_covariance[j, j]))
-            low, high = least, max(float(found.unbounded[j]) + half, least)
-            words = "1" if _INVERSE[i] else "0"
-            sentence = f"{name} lies at its bound of {words}: its interval is one-sided."
+    for j, name in enumerate(names):
+        i = CONSTANTS.index(name)
+        ends = (0.0, np.inf) if name in open_ else problem.profile(j, float(x[j]), allowed)
+        low, high = (float(_LEAST[i] + end / problem.scale[j]) for end in ends)
+        out[name] = (1.0 / high, 1.0 / low) if _INVERSE[i] else (low, high)
+        if x[j] == 0 and name not in open_:
+            bound = "1" if _INVERSE[i] else "0"
+            sentence = f"{name} lies at its bound of {bound}: its interval is one-sided."
             notes.append(Note("at_bound", "info", sentence))
-        else:
-            half = reach * float(np.sqrt(found.covariance[j, j]))
-            low, high = max(found.theta[i] - half, least), float(found.theta[i] + half)
-        out[name] = (1.0 / high, 1.0 / low) if _INVERSE[i] else (float(low), float(high))
     return out, notes
 
 
 def _prefill(
-    estimate: Mapping[str, float],
-    intervals: Mapping[str, tuple[float, float]],
-    moving: NDArray[np.bool_],
-    held: Mapping[str, float],
-) -> tuple[tuple[float, float], list[Note]]:
-    value = estimate["mfu_prefill"]
-    if "mfu_prefill" in held:
-        return (value, value), []
-    low, high = intervals.get("mfu_prefill", (np.nan, np.nan))
-    if moving[4] and low > 0 and high <= 1:
-        return (low, high), []
-    if moving[4] and np.isnan(low):
-        return (value, value), []
+    value: float, ends: tuple[float, float] | None, measured: bool
+) -> tuple[tuple[float, float], float | None, list[Note]]:
+    """Return range and estimate of the utilisation in prefill, or what is published of it."""
+    if measured:
+        return ends or (value, value), value, []
     known = calibration().prefill
     sentence = (
         f"The rows do not fix mfu_prefill; {known[0]} to {known[1]}, as published for other "
         "hardware, stands for it."
     )
-    return known, [Note("prefill_not_measured", "warning", sentence)]
+    return known, None, [Note("prefill_not_measured", "warning", sentence)]
