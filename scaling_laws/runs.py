@@ -60,6 +60,10 @@ class RunLog:
         For a long source, how many of its rows each row was made of.
     left_out : int
         Rows that `select` or ``where=`` left out.
+    measured : frozenset of str
+        Covariates that a run measured: no part of its configuration.
+    files : tuple of str
+        For a folder, the place of each of the `rows`.
     """
 
     frame: pd.DataFrame
@@ -70,6 +74,8 @@ class RunLog:
     schema: Schema = field(default_factory=schema_of)
     counts: NDArray[np.int64] | None = None
     left_out: int = 0
+    measured: frozenset[str] = frozenset()
+    files: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> int:
@@ -97,7 +103,10 @@ class RunLog:
             The columns that make a configuration; by default all but names, scores, costs, seeds
             and what early stopping moves.
         """
-        return configurations(self.frame, self.schema.metrics.values(), by)
+        frame = self.frame
+        if by is None:
+            frame = frame.drop(columns=[name for name in frame if name in self.measured])
+        return configurations(frame, self.schema.metrics.values(), by)
 
     def noise(
         self, metric: str | Metric | None = None, by: Iterable[str] | None = None
@@ -200,7 +209,8 @@ class RunLog:
             reasons.setdefault(refused.reason, []).append(refused.row)
         for reason, rows in list(reasons.items())[:_SHOWN]:
             more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-            yield f"{self.source} row {rows[0]}{more}: {reason}"
+            place = self.files[rows[0]] if self.files else f"row {rows[0]}"
+            yield f"{self.source} {place}{more}: {reason}"
         if len(reasons) > _SHOWN:
             yield f"... and {len(reasons) - _SHOWN} more reasons in .rejected"
         for note in self.notes:
@@ -258,16 +268,19 @@ def read_runs(
     score_unit: Literal["fraction", "percent"] = "fraction",
     units: Mapping[str, float] | None = None,
     where: Where | None = None,
+    checkpoints: bool = False,
 ) -> RunLog:
-    """Read a run log from memory or a file, and check every row.
+    """Read a run log from memory, a file or a folder, and check every row.
 
-    A bad row is refused with the reason, never repaired: `RunLog.rejected` lists them.
+    A bad row is refused with the reason, never repaired: `RunLog.rejected` lists them. What other
+    tools write is known by its content: a Hugging Face ``trainer_state.json``, the results of
+    lm-evaluation-harness, and exports of W&B and MLflow; notes say which names were mapped.
 
     Parameters
     ----------
     source : DataFrame, list of dict or Run, RunLog, or path
-        A path ends in .csv, .tsv, .jsonl, .ndjson or .parquet. A log is checked again only under
-        new options.
+        A path is that of a .csv, .tsv, .jsonl, .ndjson, .parquet or .json file, or of a folder of
+        JSON files at any depth. A log is checked again only under new options.
     columns : mapping of str to str or callable, optional
         Where a field comes from, if not from the column of its name: the name of a column, or a
         function of the source's frame, such as
@@ -285,6 +298,9 @@ def read_runs(
         Multipliers of other fields, such as ``{"params": 1e9}``.
     where : callable, mapping or mask, optional
         Rows to select after the check, as in `RunLog.select`.
+    checkpoints : bool
+        Where a source holds the history of a run, make each step a row, the run being their
+        `chain_id` and so one cluster; by default a run is one row.
 
     Returns
     -------
@@ -295,7 +311,7 @@ def read_runs(
     ------
     RunLogError
         For a source that can't be split into rows and columns (missing, empty, not UTF-8, a header
-        twice, not Parquet), and for options that don't fit it.
+        twice, not Parquet, not JSON), and for options that don't fit it.
 
     Examples
     --------
@@ -308,10 +324,14 @@ def read_runs(
     if isinstance(source, RunLog):
         if not (columns or long or metrics or units) and kept_unit == score_unit == "fraction":
             return source if where is None else source.select(where)
-        table, own = _table(source), source.schema.metrics.values()
+        schema = schema_of((*source.schema.metrics.values(), *(metrics or ())))
+        table = _table(source)
     else:
-        table, own = read_table(source), ()
-    schema = schema_of((*own, *(metrics or ())))
+        schema = schema_of(metrics)
+        asked = frozenset((*_origins(columns), *(long or ()), *(units or ())))
+        computed = any(callable(origin) for origin in (columns or {}).values())
+        wanted = None if computed else asked.union(schema.metrics, ("status",))
+        table = read_table(source, wanted, asked, checkpoints)
     if columns:
         table = rename(table, columns)
     if long is not None:
@@ -324,13 +344,23 @@ def read_runs(
     return log if where is None else log.select(where)
 
 
+def _origins(columns: Mapping[str, Column] | None) -> list[str]:
+    return [origin for origin in (columns or {}).values() if isinstance(origin, str)]
+
+
 def _table(log: RunLog) -> Table:
     columns = {str(name): column.to_numpy() for name, column in log.frame.items()}
-    return Table(log.source, columns, log.rows, log.rejections, log.notes, log.counts)
+    return Table(
+        log.source, columns, log.rows, log.rejections, log.notes, log.counts,
+        measured=log.measured, files=log.files,
+    )  # fmt: skip
 
 
 def _log(table: Table, schema: Schema) -> RunLog:
     frame = pd.DataFrame(dict(table.columns), index=pd.RangeIndex(len(table.rows)))
     rejections = tuple(sorted(table.rejected, key=lambda rejection: rejection.row))
     notes = tuple(dict.fromkeys((*table.notes, *hints(table, schema))))
-    return RunLog(frame, table.rows, table.source, notes, rejections, schema, table.counts)
+    return RunLog(
+        frame, table.rows, table.source, notes, rejections, schema, table.counts,
+        measured=table.measured & set(table.columns).difference(schema.rules), files=table.files,
+    )  # fmt: skip

@@ -24,8 +24,8 @@ _ALIASES = {
         "samples n_samples num_samples training_examples"
     ),
     "kept": "compression compression_ratio keep_ratio kept_fraction fraction_kept density",
-    "task_f1": "f1 macro_f1 f1_macro",
-    "task_accuracy": "accuracy acc",
+    "task_f1": "f1 macro_f1 f1_macro eval_f1 eval_macro_f1 eval_f1_macro",
+    "task_accuracy": "accuracy acc eval_accuracy eval_acc",
     "task_nll": "nll",
     "task_brier": "brier brier_score",
     "loss": "val_loss eval_loss test_loss valid_loss validation_loss val-loss final_loss",
@@ -81,7 +81,7 @@ def _units(table: Table, schema: Schema) -> Iterator[tuple[str, str]]:
 
 @lru_cache(maxsize=1024)
 def _field_meant(name: str, fields: tuple[str, ...]) -> str | None:
-    folded = name.casefold().strip()
+    folded = name.casefold().strip().replace("/", "_")
     if folded in fields:
         return folded
     close = get_close_matches(folded, fields, n=1, cutoff=0.85)

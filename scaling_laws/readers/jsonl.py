@@ -1,4 +1,7 @@
-"""Read JSON lines: one object a line, told apart from a torn, nested or repeated one."""
+"""Read JSON lines: one object a line, told apart from a torn, nested or repeated one.
+
+`parse_json` is the strict parser of every reader of JSON.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from .files import read_utf8
 from .frame import from_records
 from .table import Note, Rejection, Table, encodable, show
 
-__all__ = ["read_jsonl"]
+__all__ = ["parse_json", "read_jsonl"]
 
 _LONGEST_INTEGER = 400  # digits; beyond every float, and Python refuses to parse thousands
 
 
-def read_jsonl(path: Path) -> Table:
+def read_jsonl(path: Path, source: str = "") -> Table:
     """Return the cells of a JSONL file; rows are numbered by line from 1, blank lines skipped.
 
     A line that is not one flat object is refused, with the reason. A last line without its end
@@ -27,7 +30,7 @@ def read_jsonl(path: Path) -> Table:
     RunLogError
         For a file that can't be read, or that is UTF-16 or UTF-32.
     """
-    source = path.name
+    source = source or path.name
     content = read_utf8(path)
     lines = content.split(b"\n")
     records: list[tuple[int, dict[str, object]]] = []
@@ -60,29 +63,43 @@ def _object(line: bytes) -> dict[str, object]:
     except UnicodeDecodeError as error:
         raise _Incomplete(f"The line is not UTF-8 at its byte {error.start}.") from None
     try:
-        parsed = json.loads(text, object_pairs_hook=_unique, parse_int=_integer)
+        parsed = parse_json(text, "The line")
     except json.JSONDecodeError as error:
         raise _Incomplete(
             f"The line is not a complete JSON object: {error.msg} at column {error.colno}."
         ) from None
-    except RecursionError:
-        raise ValueError("The line is nested too deeply; a cell holds one value.") from None
     if not isinstance(parsed, dict):
         raise ValueError(f"The line is a JSON {type(parsed).__name__}, not an object.")
     row = cast(dict[str, object], parsed)
-    for name in row:
-        if not encodable(name):
-            raise ValueError(f"The key {show(name)} is not valid Unicode.")
     return row
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"The line gives {show(repeated)} more than once.")
-    return found
+def parse_json(text: str, subject: str) -> Any:
+    """Return what a JSON text holds; keys are unique and valid Unicode, integers of any length.
+
+    Raises
+    ------
+    json.JSONDecodeError
+        For a text that is not JSON, or not the whole of one.
+    ValueError
+        With a sentence about `subject`, for a repeated or invalid key, or nesting without end.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{subject} gives {show(repeated)} more than once.")
+        for name in found:
+            if not encodable(name):
+                raise ValueError(f"The key {show(name)} is not valid Unicode.")
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_int=_integer)
+    except RecursionError:
+        raise ValueError(f"{subject} is nested too deeply; a cell holds one value.") from None
 
 
 def _integer(digits: str) -> float:

@@ -80,6 +80,10 @@ class Table:
         How many source rows each row was made of; None: one each.
     typed : bool
         False where every cell is text (CSV), so that columns of numbers must be recognised.
+    measured : frozenset of str
+        Covariates that a run measured: no part of its configuration.
+    files : tuple of str
+        For a folder, the place of each row, as in ``a/run.json``; `rows` count them.
     """
 
     source: str
@@ -89,6 +93,8 @@ class Table:
     notes: tuple[Note, ...] = ()
     counts: NDArray[np.int64] | None = None
     typed: bool = True
+    measured: frozenset[str] = frozenset()
+    files: tuple[str, ...] = ()
 
     def take(self, keep: NDArray[np.bool_], rejected: Iterable[Rejection]) -> Table:
         """Return the rows of a mask; the rest is accounted for by `rejected`."""
