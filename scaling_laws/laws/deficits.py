@@ -18,7 +18,7 @@ from scaling_laws.laws.base import Frame, Law, Values
 
 Array = NDArray[np.float64]
 
-__all__ = ["Decay", "Deficit", "DeficitLaw", "RectifiedDecay", "ScaledDecay", "Shrink"]
+__all__ = ["Decay", "Deficit", "DeficitLaw", "Product", "RectifiedDecay", "ScaledDecay", "Shrink"]
 
 
 class Deficit(Protocol):
@@ -227,6 +227,42 @@ class ScaledDecay:
 
     def inward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
         """Both frames print the same numbers."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """``T = v^s prod_i x_i^-b_i``, printed at 1 of every axis as the literature does.
+
+    `decays` maps an axis to its exponent; `grows` is a fraction ``v`` and its exponent, if any.
+    """
+
+    amplitude: str
+    decays: Mapping[str, str]
+    grows: tuple[str, str] | None = None
+
+    def basis(
+        self, x: Values, p: Values, frame: Frame, slopes: bool = True
+    ) -> tuple[Array, Mapping[str, Array]]:
+        """Return the term for amplitude 1 and its derivatives in the shapes."""
+        # A fraction's axis holds -log v, so that all of them decay alike.
+        pairs = [*self.decays.items(), *([self.grows] if self.grows else [])]
+        t = np.exp(-sum(p[exponent] * x[axis] for axis, exponent in pairs))
+        return t, {exponent: -x[axis] * t for axis, exponent in pairs} if slopes else {}
+
+    def outward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
+        """Turn the kernel's coordinates into printed parameters, in place."""
+        p[self.amplitude] = p[self.amplitude] * np.exp(self._shift(p, frame))
+
+    def inward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
+        """Turn printed parameters into the kernel's coordinates, in place."""
+        p[self.amplitude] = p[self.amplitude] * np.exp(-self._shift(p, frame))
+
+    def _shift(self, p: Values, frame: Frame) -> Array:
+        total = np.zeros(())
+        for axis, exponent in self.decays.items():
+            if frame.local:
+                total = total + p[exponent] * _anchor(frame, axis, 1.0)
+        return total
 
 
 class DeficitLaw(Law):
