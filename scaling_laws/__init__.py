@@ -28,7 +28,7 @@ _HOME = {
     "Backtest": "backtesting", "backtest": "backtesting",
 }  # fmt: skip
 
-_MODULES = ("laws", "recipes")
+_MODULES = ("cost", "laws", "recipes")
 
 __all__ = [
     "Axis",
@@ -48,6 +48,7 @@ __all__ = [
     "append_run",
     "backtest",
     "choose",
+    "cost",
     "coverage",
     "fit",
     "fit_each",
@@ -63,7 +64,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from scaling_laws import laws, recipes
+    from scaling_laws import cost, laws, recipes
     from scaling_laws.backtesting import Backtest, backtest
     from scaling_laws.fitting import fit, fit_each, transfer, update
     from scaling_laws.halfwild import NoInterval

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from scaling_laws.cli_cost import cost
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -27,6 +29,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Scaling laws of task-specific distillation: fit, predict, validate.",
 )  # fmt: skip
+app.command()(cost)
 
 Log = Annotated[Path, typer.Argument(help="Run log: .csv, .tsv, .jsonl, .parquet")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
