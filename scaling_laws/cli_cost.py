@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -134,39 +135,43 @@ def cost(
         return
     if config is None:
         raise ValueError("name a file of questions; --example prints one.")
-    questions = _questions(config)
-    found = _answers(questions)
+    from scaling_laws.cost.render import together
+
+    found = _answers(_questions(config))
     if not found:
         raise ValueError(f"{config} asks nothing; write [[serving]], [[training]] or [[traces]].")
+    answers = [one for listed in found.values() for one in listed]
     if as_json:
-        plain = {
-            kind: [
-                {
-                    "rows": json.loads(one.frame.reset_index().to_json(orient="records")),
-                    "notes": [vars(note) for note in one.notes],
-                }
-                for one in answers
-            ]
-            for kind, answers in found.items()
-        }
-        print(json.dumps(plain, ensure_ascii=False))
+        print(json.dumps({k: [_plain(one) for one in v] for k, v in found.items()}))
         return
-    print("\n\n".join(repr(one) for answers in found.values() for one in answers))
+    print(together(answers))
+
+
+def _plain(answer: Any) -> dict[str, Any]:
+    """JSON without NaN or infinity: both become null."""
+    rows: list[dict[str, Any]] = json.loads(answer.frame.reset_index().to_json(orient="records"))
+    notes = [{"code": n.code, "severity": n.severity, "sentence": n.sentence} for n in answer.notes]
+    return {"rows": rows, "notes": notes}
 
 
 def _questions(path: Path) -> _Questions:
     try:
         return _Questions.model_validate(_content(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            last = str(first["loc"][-1])
-            known = [k for s in _sections() for k in s.model_fields]
-            close = get_close_matches(last, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"{path}: {place} is not a setting.{hint}") from None
-        raise ValueError(f"{path}: {place} = {first['input']!r}: {first['msg']}.") from None
+        told = [f"{path}: {_fault(dict(item))}" for item in error.errors()]
+        raise ValueError("\n".join(told)) from None
+
+
+def _fault(error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{place} is missing."
+    if error["type"] == "extra_forbidden":
+        known = [name for section in _sections() for name in section.model_fields]
+        close = get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"{place} is not a setting.{hint}"
+    return f"{place} = {error['input']!r}: {error['msg']}."
 
 
 def _sections() -> Sequence[type[_Section]]:
@@ -176,11 +181,15 @@ def _sections() -> Sequence[type[_Section]]:
 def _content(path: Path) -> Any:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".toml":
-        import tomllib
-
-        return tomllib.loads(text)
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path} is not TOML: {error}.") from None
     if path.suffix == ".json":
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not JSON: {error}.") from None
     if path.suffix in (".yaml", ".yml"):
         try:
             yaml = import_module("yaml")

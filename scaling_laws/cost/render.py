@@ -10,7 +10,7 @@ import pandas as pd
 
 from scaling_laws.readers.table import Note
 
-__all__ = ["Printed", "interval", "quantity"]
+__all__ = ["Printed", "interval", "quantity", "together"]
 
 _WIDTH = 98
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -31,14 +31,17 @@ class Printed:
         return None
 
     def __repr__(self) -> str:
+        return together([self])
+
+    def body(self) -> list[str]:
+        """Return the lines of the text without the notes."""
         parts, lines = [self._title()], self._lines()
         room = max((len(label) for label, _ in lines), default=0) + 2
         parts += [line for label, text in lines for line in _wrapped(label, text, room)]
         table = self._table()
         if table is not None:
             parts += ["  " + line.rstrip() for line in table.to_string(index=False).split("\n")]
-        parts += [line for note in self.notes for line in _wrapped(note.severity, note.sentence, 9)]
-        return "\n".join(parts)
+        return parts
 
     def _repr_html_(self) -> str:
         lines = "".join(
@@ -51,6 +54,16 @@ class Printed:
             f"<li>{escape(note.severity)}: {escape(note.sentence)}</li>" for note in self.notes
         )
         return f"<p><b>{escape(self._title())}</b></p><table>{lines}</table>{shown}<ul>{notes}</ul>"
+
+
+def together(results: Sequence[Printed]) -> str:
+    """Return results one after the other, and each of their notes once."""
+    notes = dict.fromkeys(note for one in results for note in one.notes)
+    told = [line for n in notes for line in _wrapped(n.severity, n.sentence, 9)]
+    bodies = ["\n".join(one.body()) for one in results]
+    if len(bodies) == 1:
+        return "\n".join([*bodies, *told])
+    return "\n\n".join([*bodies, "\n".join(["Notes", *told])])
 
 
 def _wrapped(label: str, text: str, room: int) -> list[str]:
