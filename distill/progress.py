@@ -7,23 +7,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-__all__ = ["Progress", "peak_flops"]
+from scaling_laws.cost import peak_flops
 
-# Dense bfloat16 peak of one device, FLOP/s, from NVIDIA's data sheets (SXM where there are two).
-_PEAK = {
-    "B200": 2.25e15,
-    "H200": 9.89e14,
-    "H100": 9.89e14,
-    "L40S": 3.62e14,
-    "A100": 3.12e14,
-    "L4": 1.21e14,
-}
-
-
-def peak_flops(device_name: str) -> float | None:
-    """Return the dense bfloat16 peak of a GPU, FLOP/s; None if its name is not known."""
-    words = device_name.replace("-", " ").split()
-    return next((peak for name, peak in _PEAK.items() if name in words), None)
+__all__ = ["Progress"]
 
 
 class Progress:
