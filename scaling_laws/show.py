@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from scaling_laws.result import Fit
 
 __all__ = [
-    "Summary", "fit_html", "fit_markdown", "fit_text", "formula_of", "number", "references_of",
-    "summarise", "wrapped",
+    "Summary", "fit_html", "fit_markdown", "fit_text", "formula_of", "markdown", "number",
+    "references_of", "summarise", "wrapped",
 ]  # fmt: skip
 
 Tone = Literal["good", "warn", "bad", "plain"]
@@ -360,20 +360,24 @@ def _html_table(rows: Sequence[Row], interval: str) -> str:
 def fit_markdown(fit: Fit) -> str:
     """Return the summary as Markdown."""
     s = summarise(fit)
-    lines = [f"**{_md(s.title)}**", ""]
-    lines += [f"- {item.label}: {_md(item.text)}" for item in s.head]
-    lines += ["", f"| | estimate | ± | {_md(s.interval)} | meaning |", "|---|---:|---|---|---|"]
+    lines = [f"**{markdown(s.title)}**", ""]
+    lines += [f"- {item.label}: {markdown(item.text)}" for item in s.head]
     lines += [
-        f"| {_md(r.name)} | {r.estimate} | {r.se.removeprefix('± ')} | {r.interval} | "
-        f"{_md(r.meaning)} |"
+        "",
+        f"| | estimate | ± | {markdown(s.interval)} | meaning |",
+        "|---|---:|---|---|---|",
+    ]
+    lines += [
+        f"| {markdown(r.name)} | {r.estimate} | {r.se.removeprefix('± ')} | {r.interval} | "
+        f"{markdown(r.meaning)} |"
         for r in (*s.parameters, *s.derived)
     ]
     lines.append("")
-    lines += [f"- {item.label}: {_md(item.text)}" for item in (*s.checks, *s.notes)]
+    lines += [f"- {item.label}: {markdown(item.text)}" for item in (*s.checks, *s.notes)]
     return "\n".join(lines) + "\n"
 
 
-def _md(text: str) -> str:
+def markdown(text: str) -> str:
     """Escape what Markdown or HTML would act on."""
     plain = escape(text, quote=False)
     return re.sub(r"([\\`*_|\[\]~])", r"\\\1", plain)
