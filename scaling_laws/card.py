@@ -1,120 +1,130 @@
 """The reproducibility card: what was fitted, to what, how. No field is ever blank.
 
 The questions follow M. Li et al., "(Mis)Fitting: a survey of scaling laws", arXiv 2502.18969,
-appendix (checklist).
+appendix (checklist): the form, the training runs, the data points, the fit; and how far to trust
+it. What a log does not say is answered "not logged".
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from scaling_laws.show import references_of
-from scaling_laws.version import VERSION
+from scaling_laws.answers import answers_of
+from scaling_laws.latex import latex_escaped
+from scaling_laws.show import markdown, wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.result import Fit
 
-__all__ = ["card_of", "data_hash"]
-
-_LIBRARIES = ("numpy", "scipy", "pandas")
+__all__ = ["Card", "Entry", "card_of"]
 
 
-def data_hash(frame: pd.DataFrame) -> str:
-    """Return a hash of the rows used: of their values, not of their order, types or index."""
-    names = sorted(str(c) for c in frame.columns)
-    columns = [[_canonical(v) for v in frame[name].astype(object)] for name in names]
-    rows = sorted(json.dumps(row) for row in zip(*columns, strict=True))
-    return hashlib.sha256("\n".join([json.dumps(names), *rows]).encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class Entry:
+    """One question of the card and its answer, under a heading."""
+
+    section: str
+    question: str
+    answer: str
 
 
-def _canonical(value: Any) -> str | None:
-    """Return a cell as text that survives saving and reading."""
-    if value is None or pd.isna(value):
-        return None
-    numeric = isinstance(value, SupportsFloat) and not isinstance(value, str)
-    return repr(float(value)) if numeric else str(value)
+@dataclass(frozen=True)
+class Card:
+    """The reproducibility card of a fit: ``card["law"]`` is an answer.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+        In printed order.
+    """
+
+    entries: tuple[Entry, ...]
+
+    def __getitem__(self, question: str) -> str:
+        """Return the answer to a question."""
+        for entry in self.entries:
+            if entry.question == question:
+                return entry.answer
+        known = ", ".join(entry.question for entry in self.entries)
+        raise KeyError(f"the card has no question {question!r}; it has {known}.")
+
+    @property
+    def answers(self) -> pd.Series[str]:
+        """The answers by question."""
+        return self.frame["answer"]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row a question: `section`, `answer`."""
+        rows = [(e.question, e.section, e.answer) for e in self.entries]
+        table = pd.DataFrame(rows, columns=["question", "section", "answer"], dtype=object)
+        return table.set_index("question")
+
+    def _sections(self) -> Iterator[tuple[str, list[Entry]]]:
+        for name in dict.fromkeys(entry.section for entry in self.entries):
+            yield name, [entry for entry in self.entries if entry.section == name]
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for section, entries in self._sections():
+            lines += [section, *(x for e in entries for x in wrapped(e.question, e.answer, 19))]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        cell = "text-align:left;vertical-align:top;padding:2px 6px"
+        rows: list[str] = []
+        for section, entries in self._sections():
+            rows.append(f'<tr><th colspan="2" style="{cell}">{escape(section)}</th></tr>')
+            rows += [
+                f'<tr><td style="{cell}">{escape(e.question)}</td>'
+                f'<td style="{cell}">{escape(e.answer)}</td></tr>'
+                for e in entries
+            ]
+        return f'<table style="max-width:60em">{"".join(rows)}</table>'
+
+    def to_markdown(self) -> str:
+        """Return the card as Markdown, a table a section; text from the log is escaped."""
+        lines: list[str] = []
+        for section, entries in self._sections():
+            lines += [f"**{section}**", "", "| question | answer |", "|---|---|"]
+            lines += [f"| {e.question} | {markdown(e.answer)} |" for e in entries]
+            lines.append("")
+        return "\n".join(lines)
+
+    def to_latex(self) -> str:
+        """Return the card as LaTeX that needs no package: a description list a section.
+
+        Text from the log is escaped, so that none of it is a command. Characters that pdfLaTeX has
+        no glyph for are printed as their code point, U+4E2D.
+        """
+        lines: list[str] = []
+        for section, entries in self._sections():
+            lines += [f"\\paragraph{{{latex_escaped(section)}}}", "\\begin{description}"]
+            lines += [
+                f"\\item[{latex_escaped(e.question)}] {latex_escaped(e.answer)}" for e in entries
+            ]
+            lines.append("\\end{description}")
+        return "\n".join(lines) + "\n"
 
 
-def card_of(fit: Fit) -> pd.Series[str]:
-    """Return the card of a fit, question -> answer."""
-    problem, law, model = fit.problem, fit.law, fit.model
-    free = int(fit.estimate.free.sum())
-    held = [n for n, f in zip(model.coordinates, fit.estimate.free, strict=True) if not f]
-    answers = {
-        "law": f"{law!r}: {law.formula_text or 'user-written'}",
-        "variables": "; ".join(_axis(fit, a.name) for a in law.axis_list()),
-        "factors": ", ".join(law.by) or "none",
-        "parameters": f"{free} free ({', '.join(model.coordinates)}); held: "
-        f"{', '.join(held) or 'none'}",
-        "reference point": "; ".join(references_of(fit, 6)) or "none: no amplitude needs one",
-        "runs": f"{problem.n} rows, {len(np.unique(problem.configuration))} configurations, "
-        f"{len(np.unique(problem.unit))} {problem.unit_kind}s, from {fit.source or 'memory'}",
-        "excluded": " ".join(n.sentence for n in problem.notes) or "nothing",
-        "metric": f"{fit.metric.name} ({fit.metric.meaning or 'no description'}), "
-        f"{fit.metric.direction} is better, floor {fit.metric.floor}, top {fit.metric.top}",
-        "test set": _test_set(fit),
-        "link and residuals": _residuals(fit),
-        "objective": f"{fit.settings['objective']}, summed over rows, minimum {fit.objective:.10g}",
-        "delta": "infinite (least squares)"
-        if np.isinf(fit.delta)
-        else f"{fit.delta:.6g} (asked: {fit.settings['delta']})",
-        "weights": _weights(fit),
-        "priors": ", ".join(f"{k} {m:g} ± {s:g}" for k, (m, s) in fit.constraints.prior.items())
-        or "none",
-        "starts": f"seeds by variable projection; certificate: {fit.starts}",
-        "optimiser": "batched damped Newton with the curvature of Huber's loss, bounds by active "
-        f"set; {fit.estimate.steps} steps, "
-        + ("converged" if fit.estimate.converged else "not converged"),
-        "uncertainty": str(fit.parameters.columns.name) + f", seed {fit.seed}",
-        "validation": f"none stored with a fit; {fit.degrees} residual degrees of freedom; holdout "
-        "predicts runs left out, choose compares forms",
-        "notes": " ".join(n.sentence for n in fit.notes) or "none",
-        "data hash": data_hash(problem.frame),
-        "versions": f"scaling-laws {VERSION}, "
-        + ", ".join(f"{n} {version(n)}" for n in _LIBRARIES)
-        + f", Python {platform.python_version()}",
-    }
-    return pd.Series(answers, name="answer", dtype=object).rename_axis("question")
+def card_of(fit: Fit) -> Card:
+    """Return the card of a fit."""
+    entries = [
+        Entry(section, question, _line(answer))
+        for section, answers in answers_of(fit).items()
+        for question, answer in answers.items()
+    ]
+    return Card(tuple(entries))
 
 
-def _axis(fit: Fit, name: str) -> str:
-    values = fit.problem.frame[name].to_numpy(dtype=float)
-    return (
-        f"{name}: {len(np.unique(values))} levels from {values.min():.6g} to {values.max():.6g}, "
-        "as counted in the log"
-    )
-
-
-def _test_set(fit: Fit) -> str:
-    items = fit.problem.items[np.isfinite(fit.problem.items)]
-    if len(items):
-        return f"{np.median(items):g} items (median)"
-    if np.isfinite(fit.problem.se).any():
-        return f"standard error {np.nanmedian(fit.problem.se):.3g} (median), items not logged"
-    return "not logged"
-
-
-def _residuals(fit: Fit) -> str:
-    kind = fit.model.link.kind
-    words = {
-        "logit": "mean through the inverse logit, residuals on the score's own scale",
-        "log": "differences of logarithms",
-        "identity": "plain differences",
-    }[kind]
-    return f"{words}; run-to-run sd {np.sqrt(fit.estimate.run_variance):.3g}"
-
-
-def _weights(fit: Fit) -> str:
-    words = "none given" if fit.problem.weights is None else "multiplicities given"
-    if fit.problem.absolute:
-        return words + "; sigma given as the whole error"
-    if fit.problem.known:
-        return words + "; 1 / (evaluation variance at the fitted mean + run variance)"
-    return words + "; all rows alike"
+def _line(text: str) -> str:
+    """Return a text on one line, without characters that can't be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

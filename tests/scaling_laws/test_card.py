@@ -1,25 +1,64 @@
-"""The card leaves no question open and its hash is of the data."""
+"""The card leaves no question open, prints what logs hold as text, and its hash is of the data."""
+
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import scaling_laws as sl
-from scaling_laws.card import data_hash
+from scaling_laws.answers import data_hash
+from scaling_laws.card import Card, Entry
+from scaling_laws.latex import latex_escaped
 from scaling_laws.presets import load_points
+from tests.logs import BY_FORMAT, noisy_pretraining
 
 QUESTIONS = {
-    "law", "variables", "factors", "parameters", "reference point", "runs", "excluded", "metric",
-    "test set", "link and residuals", "objective", "delta", "weights", "priors", "starts",
-    "optimiser", "uncertainty", "validation", "notes", "data hash", "versions",
+    "Form": ["law", "variables", "factors", "parameters", "assumptions", "constraints",
+             "reference point"],
+    "Training runs": ["models trained", "training data", "repeated data", "hyperparameters",
+                      "seeds", "compute"],
+    "Data points": ["runs", "checkpoints", "excluded", "metric", "test set", "data hash"],
+    "Fit": ["link and residuals", "objective", "delta", "weights", "priors", "starts", "optimiser",
+            "versions"],
+    "Trust": ["goodness of fit", "uncertainty", "validation", "notes"],
 }  # fmt: skip
 
 LOG = pd.DataFrame({"examples": [100, 300, 1000, 3000, 10_000, 30_000],
                     "loss": [3.1, 2.5, 2.1, 1.8, 1.65, 1.5]})  # fmt: skip
+HOSTILE = r"\input{x} $a_b$ 50% #1 & ~^ <b> | [x] ``q'' -- é 中"
 
 
 def mine(examples, floor, size, rate):
     return floor + size * examples**-rate
+
+
+def full_log():
+    """A log with every field that the card asks for."""
+    truth = {
+        "e[blended]": 2.0, "e[cot]": 1.8, "e[label]": 1.6, "a[blended]": 0.9, "a[cot]": 1.0,
+        "a[label]": 1.1, "c[blended]": 0.3, "c[cot]": 0.3, "c[label]": 0.3, "b": 0.3, "g": 0.5,
+    }  # fmt: skip
+    law = sl.laws.Compressed(by="format")
+    runs = sl.simulate(law, BY_FORMAT, truth, 0.004, 5, metric="task_f1").frame
+    return law, runs.assign(
+        teacher=HOSTILE, task=HOSTILE, method="lora", lr=1e-4, note=HOSTILE, kept_of="total",
+        examples_seen=3 * runs["examples"], seed=1, gpu_hours=0.5, machine="H100", status="ok",
+        chain_id=[f"c{i % 6}" for i in range(len(runs))],
+    )  # fmt: skip
+
+
+def grouped():
+    law, runs = full_log()
+    return sl.fit(law, runs, "task_f1")
+
+
+def tied():
+    tie = {"tie": {"coefficients": {"alpha": 1.0}}}
+    bounds = {"beta": tie, "E": {"min": 1.0, "max": 3.0}}
+    return sl.fit(sl.laws.Chinchilla(), noisy_pretraining(3), parameters=bounds)
 
 
 FITS = {
@@ -33,28 +72,145 @@ FITS = {
     "weights": lambda: sl.fit(sl.laws.Power(), LOG, weights=[1, 2, 1, 1, 1, 1]),
     "no interval": lambda: sl.fit(sl.laws.Power(), LOG[:3]),
     "collapse": lambda: sl.fit(sl.laws.Collapse(), load_points("qwen3-8b-pruned"), "mmlu"),
+    "grouped": grouped,
+    "tied": tied,
+    "each": lambda: sl.fit_each(sl.laws.Power(), LOG.assign(group="x"), by="group")["x"],
+    "transferred": lambda: sl.transfer(sl.fit(sl.laws.Power(), LOG), LOG[-2:]),
 }
 
 
 @pytest.mark.parametrize("make", FITS.values(), ids=FITS)
 def test_no_field_is_blank(make):
     card = make().card()
-    assert set(card.index) == QUESTIONS
-    for question, answer in card.items():
+    asked = {section: list(rows.index) for section, rows in card.frame.groupby("section")}
+    assert asked == QUESTIONS
+    for question, answer in card.answers.items():
         assert isinstance(answer, str)
         assert answer.strip(), question
-        assert "nan" not in answer.lower(), question
+        assert not re.search(r"\b(nan|None|inf)\b", answer), question
 
 
 def test_the_card_says_what_was_done():
     card = FITS["sigma, prior, held"]().card()
     assert "held: d" in card["parameters"]
+    assert card["constraints"] == "d = 0"
     assert card["priors"] == "a 0.4 ± 0.1"
     assert "sigma given as the whole error" in card["weights"]
     card = FITS["collapse"]().card()
     assert "pruned but not yet distilled" in card["excluded"]
     assert card["test set"] == "14042 items (median)"
     assert "floor 0.25" in card["metric"]
+    card = FITS["tied"]().card()
+    assert card["constraints"] == "beta = 0 + 1 alpha; E from 1 to 3"
+    assert "embeddings included" in card["variables"]
+    with pytest.raises(KeyError, match="no question 'colour'; it has law"):
+        card["colour"]
+
+
+def test_the_card_says_what_the_log_says():
+    card = FITS["grouped"]().card()
+    assert card["factors"] == "format (3 levels)"
+    assert card["assumptions"] == "own for each level: e, a, c; shared: b, g"
+    assert "of total parameters" in card["variables"]
+    assert "method: lora" in card["models trained"]
+    assert "examples 100 to 1e+06" in card["training data"]
+    assert card["repeated data"] == "examples seen 3 to 3 times"
+    assert card["hyperparameters"] == "lr (1 level), note (1 level)"
+    assert card["seeds"] == "1 seed; at most 1 row a configuration"
+    assert card["compute"] == "81 GPU-hours in these rows on H100"
+    assert card["checkpoints"].startswith("up to 27 rows a chain_id")
+    bare = FITS["plain"]().card()
+    for question in ("compute", "repeated data", "hyperparameters", "test set"):
+        assert bare[question].startswith("not logged")
+
+
+# --- text, HTML, Markdown, LaTeX ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    return grouped().card()
+
+
+def test_every_twin_holds_every_answer(hostile):
+    html, text = hostile._repr_html_(), " ".join(str(hostile).split())
+    assert html.count("<td") == 2 * len(hostile.entries)
+    assert "<b>" not in html
+    for entry in hostile.entries:
+        assert entry.question in html
+        assert " ".join(entry.answer.split()) in text
+    assert repr(hostile) == str(hostile)
+
+
+def test_markdown_is_a_table_whatever_the_log_holds(hostile):
+    lines = hostile.to_markdown().splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == len(hostile.entries) + 2 * len(QUESTIONS)
+    for row in rows:
+        assert len(re.findall(r"(?<!\\)\|", row)) == 3
+    assert "<b>" not in hostile.to_markdown()
+
+
+COMMANDS = {
+    r"\textbackslash{}": "\\", r"\textasciicircum{}": "^", r"\textasciitilde{}": "~",
+    r"\textless{}": "<", r"\textgreater{}": ">", r"\textbar{}": "|",
+    r"\textquotedblright{}": '"', r"\textasciigrave{}": "`", r"\ensuremath{\pm}": "±",
+    r"\ensuremath{\times}": "×", r"\ensuremath{\div}": "÷", r"\ensuremath{\mu}": "µ",
+    r"\ensuremath{^2}": "²", r"\ensuremath{\leq}": "≤", r"\ensuremath{\geq}": "≥",
+    r"\dots{}": "…", r"\{": "{", r"\}": "}", r"\$": "$", r"\&": "&", r"\#": "#", r"\%": "%",
+    r"\_": "_", "{[}": "[", "{]}": "]", "{}": "", r"\textendash{}": "–",
+    r"\textemdash{}": "—",
+}  # fmt: skip
+TOKENS = re.compile(
+    "|".join(
+        [*map(re.escape, COMMANDS), r"\\texttt\{U\+[0-9A-F]{4,6}\}", r"[^\\{}$&#%_^~<>|\"`\[\]]"]
+    )
+)
+
+
+def printed(latex):
+    """Return what LaTeX prints; a strict parser, to which anything else is an error."""
+    out, at = [], 0
+    while at < len(latex):
+        token = TOKENS.match(latex, at)
+        assert token, f"not text: {latex[at : at + 20]!r}"
+        word = token.group()
+        assert not (word in "-'," and latex[at + 1 : at + 2] == word), "joins to another glyph"
+        code = re.fullmatch(r"\\texttt\{U\+([0-9A-F]+)\}", word)
+        out.append(chr(int(code[1], 16)) if code else COMMANDS.get(word, word))
+        at = token.end()
+    return "".join(out)
+
+
+@given(text=st.one_of(st.text(), st.text(alphabet="\\{}$&#%_^~<>|\"`'-[], a±é中–", max_size=30)))
+def test_latex_prints_the_text_and_runs_nothing(text):
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    assert printed(latex_escaped(text)) == plain
+
+
+def test_the_latex_card_is_lists_of_text(hostile):
+    section = question = ""
+    found, is_open = [], False
+    for line in hostile.to_latex().splitlines():
+        if heading := re.fullmatch(r"\\paragraph\{(.*)\}", line):
+            section = printed(heading[1])
+        elif line == r"\begin{description}":
+            assert not is_open
+            is_open = True
+        elif line == r"\end{description}":
+            assert is_open
+            is_open = False
+        else:
+            item = re.fullmatch(r"\\item\[([^\]]*)\] (.*)", line)
+            assert item, line
+            assert is_open
+            question = printed(item[1])
+            found.append(Entry(section, question, printed(item[2])))
+    assert not is_open
+    assert Card(tuple(found)) == hostile
+
+
+# --- the hash -------------------------------------------------------------------------------------
 
 
 def test_the_hash_is_of_the_values():
@@ -66,9 +222,9 @@ def test_the_hash_is_of_the_values():
     assert data_hash(LOG) != data_hash(LOG.rename(columns={"loss": "task_nll"}))
 
 
-def test_the_hash_survives_saving(tmp_path):
+def test_the_card_survives_saving(tmp_path):
     for name, make in FITS.items():
         fit = make()
         law = fit.law if name == "own function" else None
         again = sl.load(fit.save(tmp_path / "fit.json"), law=law)
-        pd.testing.assert_series_equal(fit.card(), again.card())
+        assert fit.card() == again.card(), name
