@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     import lmfit  # pyright: ignore[reportMissingTypeStubs]  (it has none)
     from matplotlib.axes import Axes
 
+    from scaling_laws.card import Card
+
 __all__ = ["Bootstrap", "Fit"]
 
 Array = NDArray[np.float64]
@@ -429,8 +431,8 @@ class Fit:
 
         return influence_table(self, question)
 
-    def card(self) -> pd.Series[str]:
-        """Return the reproducibility card: what was fitted, to what, how."""
+    def card(self) -> Card:
+        """Return the reproducibility card: what was fitted, to what, how; `to_latex` prints it."""
         from scaling_laws.card import card_of
 
         return card_of(self)
