@@ -93,14 +93,8 @@ def budget(items: Iterable[Training | Traces]) -> Budget:
             elif item.cache_key is not None:
                 seen.add(item.cache_key)
                 disk += item.cache_bytes
-            if item.fits is False:
-                notes += [
-                    Note(n.code, n.severity, f"{item.name}: {n.sentence}")
-                    for n in item.notes
-                    if n.code == "does_not_fit"
-                ]
         rows.append(row)
-        notes += [note for note in item.notes if note.code != "does_not_fit"]
+        notes += item.notes
     frame = pd.concat(rows, ignore_index=True).infer_objects()
     if "memory_bytes" not in frame:
         frame["memory_bytes"] = float("nan")

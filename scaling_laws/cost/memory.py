@@ -10,7 +10,8 @@ keep of a token for their backward pass, 2 bytes an element. Norms keep input an
 attention its queries, keys, values and output (2 heads + 2 kv_heads) head_dim, norms of queries and
 keys their inputs again, the gated network its two projections, the activation and their product
 (4 ffn). With checkpointing a layer keeps its input (hidden), and one layer at a time is whole.
-Kernels that are not fused keep float32 copies beside: take it as a lower bound.
+Kernels that are not fused keep float32 copies beside: take it as a lower bound (transformers' own
+layers keep 1.26 to 1.39 times as much).
 """
 
 from __future__ import annotations

@@ -134,14 +134,7 @@ class Serving:
                 "measured are predicted."
             )
             found.append(Note("unidentified_constants", "error", sentence))
-        if self.device.price is not None and self.device.price.date:
-            price = self.device.price
-            sentence = (
-                f"An hour of {self.device.name} costs ${price.low:.2f} to ${price.high:.2f} "
-                f"({price.source}, {price.date})."
-            )
-            found.append(Note("price", "info", sentence))
-        return tuple(found)
+        return (*found, *self.device.price_notes)
 
     def latency(self, shapes: Shapes) -> pd.DataFrame:
         """Return ``latency_ms`` of a request, with ``_low`` and ``_high`` over the prefill range.

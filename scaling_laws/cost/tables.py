@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
+from scaling_laws.readers.table import Note
+
 __all__ = ["Hardware", "Price", "hardware", "peak_flops"]
 
 
@@ -90,6 +92,18 @@ class Hardware:
             value = getattr(self, field)
             if not 0 < value < float("inf"):
                 raise ValueError(f"Hardware {self.name!r}: {field} = {value} is not positive.")
+
+    @property
+    def price_notes(self) -> tuple[Note, ...]:
+        """Where a price is from that nobody gave."""
+        price = self.price
+        if price is None or not price.date:
+            return ()
+        sentence = (
+            f"An hour of {self.name} costs ${price.low:.2f} to ${price.high:.2f} ({price.source}, "
+            f"{price.date})."
+        )
+        return (Note("price", "info", sentence),)
 
     def priced(self, price: Price | float | Sequence[float] | None) -> Hardware:
         """Return the device at another price an hour; None leaves it."""

@@ -260,12 +260,13 @@ def training(
         memory = _memory(
             pupil, master, method, target, shards, rank, micro_tokens, checkpointing, chunk
         )
+    title = name or (pupil.name if isinstance(pupil, Shape) else "") or "training"
     return Training(
-        name=name or (pupil.name if isinstance(pupil, Shape) else "") or "training",
+        name=title,
         student=pupil, teacher=master, tokens=float(tokens), method=method, target=target,
         hardware=device, gpus=gpus, flops=per_token * tokens, cache_flops=cache_flops,
         cache_bytes=cache_bytes, cache_key=key, mfu=range_, memory=memory,
-        notes=tuple(_notes(pupil, memory, device, length, mfu is MFU)),
+        notes=tuple(_notes(title, pupil, memory, device, length, mfu is MFU)),
     )  # fmt: skip
 
 
@@ -360,8 +361,8 @@ def _memory(
 
 
 def _notes(
-    student: Shape | int, memory: TrainingMemory | None, device: Hardware, length: int | None,
-    default_mfu: bool,
+    name: str, student: Shape | int, memory: TrainingMemory | None, device: Hardware,
+    length: int | None, default_mfu: bool,
 ) -> list[Note]:  # fmt: skip
     notes: list[Note] = []
     if default_mfu:
@@ -378,12 +379,12 @@ def _notes(
         notes.append(Note("no_shape", "info", sentence))
     if memory is not None and memory.total > device.memory:
         sentence = (
-            f"{quantity(memory.total, 'B')} are needed on a device of "
+            f"{name}: {quantity(memory.total, 'B')} are needed on a device of "
             f"{quantity(device.memory, 'B')}: use more gpus, adapters, a cached teacher or fewer "
             "micro_tokens."
         )
         notes.append(Note("does_not_fit", "error", sentence))
-    return notes
+    return [*notes, *device.price_notes]
 
 
 @dataclass(frozen=True, repr=False)
