@@ -4,7 +4,7 @@ Stands alone: no fit is needed, and nothing of the statistics is imported.
 
 >>> from scaling_laws import cost
 >>> cost.shape("Qwen3-32B").pruned(layers=32).params
-17159049216
+17158976512
 """
 
 from .benchmarks import read_guidellm, read_vllm
@@ -14,10 +14,12 @@ from .constants import Calibration, calibration
 from .fitting_constants import calibrate
 from .memory import TrainingMemory
 from .planning import planned
-from .scenario import Serving, ServingCost, serving
+from .scenario import Serving
+from .serving_costs import ServingCost, serving
 from .shapes import Shape
 from .tables import Hardware, Price, hardware, peak_flops
-from .trainings import Traces, Training, traces, training
+from .tracing import Traces, traces
+from .trainings import Training, training
 
 __all__ = [
     "Budget",

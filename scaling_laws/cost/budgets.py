@@ -11,7 +11,8 @@ import pandas as pd
 from scaling_laws.readers.table import Note
 
 from .render import Printed, interval, quantity
-from .trainings import Range, Traces, Training
+from .tracing import Traces
+from .trainings import Range, Training
 
 __all__ = ["Budget", "budget"]
 

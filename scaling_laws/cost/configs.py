@@ -25,6 +25,9 @@ _FOREIGN = (
 def shape(source: str | os.PathLike[str] | Mapping[str, Any] | Shape) -> Shape:
     """Return the shape of a model.
 
+    A sliding window is not part of it: where a context exceeds one, cache and attention are counted
+    in full.
+
     Parameters
     ----------
     source : str, path, mapping or Shape

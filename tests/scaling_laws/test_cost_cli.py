@@ -1,8 +1,10 @@
 """The command cost, and what the package leaves unloaded."""
 
+import doctest
 import json
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -91,6 +93,12 @@ def test_files_of_another_kind_and_none_are_refused(capsys, tmp_path):
     (tmp_path / "q.txt").write_text("")
     assert "write questions as .toml" in run(capsys, "cost", tmp_path / "q.txt")[2]
     assert "--example" in run(capsys, "cost")[2]
+
+
+@pytest.mark.parametrize("module", ["", ".render", ".serving_costs", ".shapes"])
+def test_examples_in_docstrings_hold(module):
+    failed, tried = doctest.testmod(import_module(f"scaling_laws.cost{module}"))
+    assert (failed, tried > 0) == (0, True)
 
 
 def test_costs_load_no_statistics_and_no_torch():
