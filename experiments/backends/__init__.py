@@ -1,0 +1,49 @@
+"""Places where attempts run: processes of this machine, a Ray cluster, a Slurm cluster.
+
+All share the file system of the sweep's folder: what an attempt did is read from its files, and a
+backend only starts it, knows whether it still may be running, and stops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from experiments.jobs import Attempt
+
+__all__ = ["Backend", "State"]
+
+State = Literal["running", "ended", "gone"]
+"""``ended``: it ran and is over; ``gone``: what it ran on is no more, which is not its fault."""
+
+
+class Backend(Protocol):
+    """What a sweep asks of a place."""
+
+    name: str
+    interval: float
+    """Seconds between two questions."""
+
+    def room(self, waiting: Sequence[int]) -> int:
+        """Return how many of the waiting jobs, given by their GPUs, can be taken now in order."""
+        ...
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        """Start attempts."""
+        ...
+
+    def adopt(self, attempt: Attempt) -> bool:
+        """Take over an attempt of an earlier sweep; False if it does not run any more."""
+        ...
+
+    def poll(self, attempt: Attempt) -> State:
+        """Say what an attempt that was taken is doing."""
+        ...
+
+    def cancel(self, attempt: Attempt) -> None:
+        """Ask a running attempt to end; `poll` says when it has."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was taken beside the attempts."""
+        ...
