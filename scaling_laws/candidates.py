@@ -1,14 +1,23 @@
-"""Which forms a log admits, by the axes that it varies."""
+"""Which forms could describe the same runs: of a log, and beside a given law."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from scaling_laws import laws
 from scaling_laws.laws import Law
+from scaling_laws.laws.joint import Kind
 from scaling_laws.runs import RunLog
 
-__all__ = ["admissible_forms"]
+__all__ = ["admissible_forms", "alternatives"]
+
+_JOINT: tuple[Kind, ...] = ("additive", "multiplicative", "interaction", "rectified")
+# Forms of one axis that stand for one another; few parameters, so that few runs can tell them
+# apart.
+_CURVES = (laws.Power, laws.Rectified)
+_SIZES = (laws.Collapse, laws.Plateau)
 
 
 def admissible_forms(runs: RunLog, by: Sequence[str] = ()) -> list[Law]:
@@ -29,13 +38,32 @@ def admissible_forms(runs: RunLog, by: Sequence[str] = ()) -> list[Law]:
             if a in runs.frame.columns and runs.frame[a].nunique() > 1}  # fmt: skip
     factors = tuple(by)
     if {"examples", "kept"} <= axes:
-        kinds = ("additive", "multiplicative", "interaction", "rectified")
-        return [laws.Compressed(kind, by=factors) for kind in kinds]
+        return [laws.Compressed(kind, by=factors) for kind in _JOINT]
     if {"params", "tokens"} <= axes:
         return [laws.Chinchilla(by=factors)]
     if "kept" in axes:
-        return [laws.Collapse(by=factors), laws.Plateau(by=factors)]
+        return [form(by=factors) for form in _SIZES]
     for axis in ("examples", "tokens"):
         if axis in axes:
-            return [laws.Power(axis, by=factors), laws.Rectified(axis, by=factors)]
+            return [form(axis, by=factors) for form in _CURVES]
     raise ValueError("the log varies none of examples, kept, params, tokens: name a law.")
+
+
+def alternatives(law: Law) -> list[Law]:
+    """Return the other forms of the same axes, factors and options; none for a law without any."""
+    if isinstance(law, laws.Compressed):
+        kinds = [kind for kind in _JOINT if kind != law.kind]
+        return [_like(law, laws.Compressed, {**law.options, "kind": kind}) for kind in kinds]
+    for family in (_CURVES, _SIZES):
+        if type(law) in family:
+            return [_like(law, form, law.options) for form in family if form is not type(law)]
+    return []
+
+
+def _like(law: Law, form: type[Law], options: Mapping[str, Any]) -> Law:
+    """Make another form with the options and shared parameters that it knows."""
+    known = inspect.signature(form).parameters
+    taken = {k: v for k, v in options.items() if k in known}
+    plain = form(by=law.by, **taken)
+    share = {k: v for k, v in law.share.items() if k in plain.params}
+    return form(by=law.by, share=share, **taken) if share else plain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from scaling_laws.card import Card
+    from scaling_laws.sensitivity import Influence, Question, Sensitivity
 
 __all__ = ["Bootstrap", "Fit"]
 
@@ -413,23 +414,32 @@ class Fit:
             row_leverage(self.problem, self.estimate), index=self.problem.frame.index
         ).sort_index()
 
-    def sensitivity(self, question: Callable[[Fit], float] | Mapping[str, Any]) -> pd.DataFrame:
+    def sensitivity(self, question: Question) -> Sensitivity:
         """Return how the answer moves with every choice that could have been made otherwise.
+
+        Other objectives and corners, another link, other forms of the same axes, and the runs
+        without the smallest and the largest level of each axis.
 
         Parameters
         ----------
         question : callable or mapping
             ``question(fit) -> float``, or a point to predict at.
         """
-        from scaling_laws.sensitivity import sensitivity_table
+        from scaling_laws.sensitivity import sensitivity_of
 
-        return sensitivity_table(self, question)
+        return sensitivity_of(self, question)
 
-    def influence(self, question: Callable[[Fit], float] | Mapping[str, Any]) -> pd.DataFrame:
-        """Return the answer without each unit (chain or configuration), largest change first."""
-        from scaling_laws.sensitivity import influence_table
+    def influence(self, question: Question) -> Influence:
+        """Return the answer without each unit (chain or configuration), largest change first.
 
-        return influence_table(self, question)
+        Parameters
+        ----------
+        question : callable or mapping
+            As in `sensitivity`.
+        """
+        from scaling_laws.sensitivity import influence_of
+
+        return influence_of(self, question)
 
     def card(self) -> Card:
         """Return the reproducibility card: what was fitted, to what, how; `to_latex` prints it."""
