@@ -112,8 +112,9 @@ class Influence:
         outside = _outside(self.frame.set_index("which")["answer"], self.interval)
         if not outside:
             return ()
+        either = "; or ".join(outside)
         sentence = (
-            f"The answer leaves its {100 * self.level:g} % interval without {'; or '.join(outside)}. "
+            f"The answer leaves its {100 * self.level:g} % interval without {either}. "
             f"Repeat the runs of {'this' if len(outside) == 1 else 'each such'} {self.kind} first."
         )
         return (Note("one_unit_decides", "warning", sentence),)
