@@ -1,7 +1,7 @@
 """Grids of distillation runs: which chains to do to learn a law from them.
 
-A recipe returns one `RunConfig` for each chain; a chain gives a row for each size of student. Chains
-are in the order in which they are best begun: those that others share their first part with, first.
+A recipe returns one `RunConfig` for each chain, and a chain gives a row for each size of student.
+Chains are in the order in which they are begun.
 """
 
 from __future__ import annotations

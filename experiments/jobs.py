@@ -7,13 +7,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from distill.files import write_whole
 
-from .runner import BEAT_S, write_once
+from .runner import BEAT_S, LIFELINE, write_once
 
 __all__ = ["Attempt", "End", "Job", "load_jobs", "save_jobs"]
 
@@ -119,10 +118,9 @@ class Attempt:
         """Bytes that the run log had when it began."""
         return (_read(self.folder / "start.json") or {}).get("log_size", 0)
 
-    @cached_property
-    def command(self) -> list[str]:
-        """Command of the runner; it does the job's."""
-        return [sys.executable, "-P", str(_RUNNER), str(self.folder), *self.job.command]
+    def runner(self, *options: str) -> list[str]:
+        """Return the command of the runner, which does the job's."""
+        return [sys.executable, "-P", str(_RUNNER), *options, str(self.folder), *self.job.command]
 
     @property
     def log(self) -> Path:
@@ -184,6 +182,8 @@ class Attempt:
             return End("done", **times)
         if found["stopped_by"] and asked:
             return End("stopped", **times)
+        if found["stopped_by"] == LIFELINE:
+            return End("gone", **times)
         return End("failed", self._why(found), **times)
 
     def tail(self, lines: int = _TAIL) -> str:

@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BEAT_S", "MARK", "main", "remnants", "write_once"]
+__all__ = ["BEAT_S", "LIFELINE", "MARK", "main", "remnants", "write_once"]
 
 MARK = "SCALING_LAWS_ATTEMPT"
 """Environment variable that all processes of an attempt inherit: its folder."""
@@ -35,7 +35,11 @@ MARK = "SCALING_LAWS_ATTEMPT"
 BEAT_S = 15.0
 """Seconds between two signs of life."""
 
+LIFELINE = "lifeline"
+"""What ``stopped_by`` says where the process that started the runner is no more."""
+
 _GRACE_S = 20
+_LOOK_S = 1.0
 # ru_maxrss is in bytes on macOS and in KiB elsewhere.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -109,9 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     claim = {"by": "runner", "pid": os.getpid(), "host": socket.gethostname(), "at": time.time()}
     if not write_once(folder / "claim.json", claim):
         return 0  # closed before it began, or begun already
-    threading.Thread(target=_beat, args=(folder / "claim.json",), daemon=True).start()
+    threading.Thread(target=_beat, args=(folder,), daemon=True).start()
     if options.lifeline:
-        threading.Thread(target=_watch_lifeline, daemon=True).start()
+        threading.Thread(target=_watch_lifeline, args=(attempt,), daemon=True).start()
     began = time.time()
     code, error = _run(attempt, folder, options.command)
     if code is None or code < 0 or attempt.stopped_by:
@@ -149,14 +153,20 @@ def _run(attempt: _Attempt, folder: Path, command: Sequence[str]) -> tuple[int |
         return attempt.process.wait(), None
 
 
-def _beat(claim: Path) -> None:
-    while True:
-        time.sleep(BEAT_S)
-        os.utime(claim)
+def _beat(folder: Path) -> None:
+    """Give signs of life, and look whether the sweep wants an end of it."""
+    last = time.monotonic()
+    while not (folder / "stop").exists():
+        time.sleep(_LOOK_S)
+        if time.monotonic() - last > BEAT_S:
+            last = time.monotonic()
+            os.utime(folder / "claim.json")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _watch_lifeline() -> None:
+def _watch_lifeline(attempt: _Attempt) -> None:
     sys.stdin.buffer.read()
+    attempt.stopped_by = LIFELINE
     os.kill(os.getpid(), signal.SIGTERM)
 
 

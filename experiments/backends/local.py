@@ -67,13 +67,16 @@ class Local:
             devices = self._free()[:gpus]
             attempt.put(backend=self.name, host=socket.gethostname(), devices=devices)
             self._own[folder] = subprocess.Popen(
-                attempt.command,
+                attempt.runner(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env=job_environment(attempt, self.threads)
-                | {"CUDA_VISIBLE_DEVICES": ",".join(devices)},
+                env={
+                    **os.environ,
+                    **job_environment(attempt, self.threads),
+                    "CUDA_VISIBLE_DEVICES": ",".join(devices),
+                },
             )
             self._taken[folder] = devices
 
@@ -136,9 +139,8 @@ class Local:
 
 
 def job_environment(attempt: Attempt, threads: int) -> dict[str, str]:
-    """Return the environment of an attempt: its mark, and threads that do not spin."""
+    """Return what an attempt's environment has more: its mark, and threads that do not spin."""
     return {
-        **os.environ,
         MARK: str(attempt.folder),
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",  # idle threads that spin starve the other jobs

@@ -1,0 +1,118 @@
+"""Jobs on a Slurm cluster, as arrays; submitit writes the scripts and asks Slurm how they stand."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.helpers import CommandFunction
+
+from experiments.backends import State
+from experiments.backends.local import job_environment
+from experiments.jobs import Attempt
+
+__all__ = ["Slurm"]
+
+_NOT_ITS_FAULT = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED")
+
+
+class Slurm:
+    """Array jobs that go on without the sweep, and are found again by their number.
+
+    All nodes share the file system of the sweep's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        For submitit's scripts and logs.
+    workers : int, optional
+        Elements of an array that run at the same time; as many as Slurm lets, if left out.
+    parameters : mapping
+        Of submitit, such as ``slurm_partition`` and ``timeout_min``.
+    cluster : {"slurm", "local", "debug"}
+        As submitit names them.
+    """
+
+    name = "slurm"
+    interval = 5.0
+
+    def __init__(
+        self,
+        folder: Path,
+        workers: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        cluster: str = "slurm",
+    ) -> None:
+        self.folder, self.parameters, self.cluster = folder, dict(parameters or {}), cluster
+        if workers is not None:
+            self.parameters["slurm_array_parallelism"] = workers
+        self._jobs: dict[Path, submitit.Job[Any] | None] = {}
+
+    def room(self, waiting: Sequence[int]) -> int:
+        """Return all: Slurm has a queue of its own."""
+        return len(waiting)
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        """Submit an array for each number of GPUs."""
+        groups: dict[int, list[Attempt]] = defaultdict(list)
+        for attempt in attempts:
+            groups[attempt.job.gpus].append(attempt)
+        for gpus, group in groups.items():
+            executor = submitit.AutoExecutor(self.folder, cluster=self.cluster)
+            threads = max(gpus, 1)
+            wanted = {"gpus_per_node": gpus, "cpus_per_task": threads, "name": "sweep"}
+            executor.update_parameters(**{**wanted, **self.parameters})
+            with executor.batch():
+                jobs = [
+                    executor.submit(
+                        CommandFunction(_command(attempt), verbose=False, cwd=os.getcwd())
+                    )
+                    for attempt in group
+                ]
+            for attempt, job in zip(group, jobs, strict=True):
+                attempt.put(backend=self.name, job_id=job.job_id)
+                self._jobs[attempt.folder] = job
+
+    def adopt(self, attempt: Attempt) -> bool:
+        """Ask Slurm by number; one whose number was not written yet, by its signs of life."""
+        number = attempt.place.get("job_id")
+        if number is None:
+            self._jobs[attempt.folder] = None
+            return attempt.alive
+        kind = submitit.SlurmJob if self.cluster == "slurm" else submitit.LocalJob
+        job: submitit.Job[Any] = kind(self.folder, number)
+        self._jobs[attempt.folder] = job
+        return attempt.alive or not job.done(force_check=True)
+
+    def poll(self, attempt: Attempt) -> State:
+        """Ask Slurm, and believe signs of life first: its accounting may lag behind."""
+        job = self._jobs[attempt.folder]
+        over = (job is None or job.done()) and not attempt.alive
+        if attempt.ended:
+            return "ended"
+        if not over:
+            return "running"
+        state = "UNKNOWN" if job is None else job.state.split()[0]
+        attempt.close("gone" if job is None or state in _NOT_ITS_FAULT else f"Slurm: {state}")
+        return "ended"
+
+    def cancel(self, attempt: Attempt) -> None:
+        """Take it out of the queue; a runner that began looks for the wish to stop itself."""
+        job = self._jobs[attempt.folder]
+        if attempt.claim is None:
+            attempt.close("stopped")
+            if job is not None:
+                job.cancel(check=False)
+
+    def close(self) -> None:
+        """Leave the jobs alone."""
+
+
+def _command(attempt: Attempt) -> list[str]:
+    """Return the runner's command with what its environment has more than Slurm's."""
+    added = [f"{name}={value}" for name, value in job_environment(attempt, 1).items()]
+    return ["env", *added, *attempt.runner()]

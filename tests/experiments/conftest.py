@@ -1,0 +1,71 @@
+"""Jobs that take no time, each leaving one line in a file that all share.
+
+As distill does with its rows, a job leaves out a line that is there; another line tells if it ever
+runs twice at the same time.
+"""
+
+import os
+import sys
+
+import pytest
+
+from experiments.jobs import Job
+
+# Appending a short line is one write: lines of several processes do not mix.
+SCRIPT = """
+import fcntl, os, sys, time
+name, seconds, log = sys.argv[1], float(sys.argv[2]), sys.argv[3]
+def write(text):
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, f"{text} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {time.time()}\\n".encode())
+alone = open(f"{log}.{name}", "w")
+try:
+    fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back however it ends
+except OSError:
+    write(f"overlap-of-{name}")
+time.sleep(seconds)
+if not os.path.exists(log) or name not in open(log).read().split():
+    write(name)
+"""
+
+
+@pytest.fixture
+def burn(tmp_path):
+    """Return a function that makes jobs which sleep and then write their name to a file."""
+
+    def make(number, seconds=0.0, log=tmp_path / "log", **options):
+        names = [f"job-{i}" for i in range(number)]
+        command = [sys.executable, "-S", "-c", SCRIPT]
+        return [Job(name, (*command, name, str(seconds), str(log)), **options) for name in names]
+
+    return make
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Return a function that reads which jobs wrote their line."""
+
+    def read(log=tmp_path / "log"):
+        return [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
+
+    return read
+
+
+@pytest.fixture
+def marked():
+    """Return a function that finds the processes of a folder's attempts, by their mark."""
+    import psutil
+
+    from experiments.runner import MARK
+
+    def find(folder):
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK, "").startswith(f"{folder}{os.sep}"):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    return find
