@@ -438,14 +438,16 @@ def support_of(
         logs = bool((seen > 0).all() and (x > 0).all())
         u, v = (np.log(seen), np.log(x)) if logs else (seen, x)
         low, high = float(u.min()), float(u.max())
-        width = max(high - low, 1e-12)
+        # One level has no range: then the distance is in units of the logarithm.
+        width = high - low if high > low else 1.0
         slack = 1e-9 * width
         beyond = np.maximum(np.maximum(low - v, v - high) - slack, 0.0)
         distance = np.maximum(distance, np.where(beyond > 0, beyond / width, 0.0))
         for level in range(len(at.levels)):
-            here = problem.model.codes == level
-            own = u[here]
-            outside_level = (v < own.min() - slack) | (v > own.max() + slack)
+            own = u[problem.model.codes == level]
+            # A transferred fit may know a level from other runs alone.
+            least, most = (own.min(), own.max()) if len(own) else (np.inf, -np.inf)
+            outside_level = (v < least - slack) | (v > most + slack)
             corner |= (at.codes == level) & outside_level
     corner |= _point_leverage(problem, fit, at) > 1.0 + 1e-9
     support = np.where(distance > 0, "outside", np.where(corner, "corner", "inside"))

@@ -13,13 +13,18 @@ import pandas as pd
 
 from scaling_laws.constraints import Constraints, Rule, parse
 from scaling_laws.estimate import estimate
+from scaling_laws.halfwild import NoInterval
+from scaling_laws.inherited import keeps_noise, scatter
 from scaling_laws.laws.base import Law, from_function
 from scaling_laws.metrics import Metric
 from scaling_laws.problem import Problem, as_log, build, level_codes, pick_metric
 from scaling_laws.result import Fit
-from scaling_laws.runs import RunLog
+from scaling_laws.runs import Note, RunLog
 
 __all__ = ["FitTable", "fit", "fit_each", "transfer", "update"]
+
+# Scatter of transferred runs that chance explains less often than this is told.
+_RARE = 0.05
 
 
 def fit(
@@ -290,11 +295,16 @@ def update(fitted: Fit, runs: Any) -> Fit:
         raise ValueError(f"update: run_id {clash[0]!r} is already in the fit; pass only new runs.")
     both = pd.concat([old.sort_index(), new.frame], ignore_index=True)
     log = as_log(both, fitted.metric, None)
-    return _refit(fitted, log, fitted.constraints, None)
+    # A transferred fit stays at the reference point where its exponents were kept.
+    keep = None if fitted.base is None else fitted.model
+    return _with_noise(_refit(fitted, log, fitted.constraints, keep))
 
 
 def transfer(fitted: Fit, runs: Any, free: Sequence[str] | None = None) -> Fit:
     """Keep the exponents, refit amplitudes on a few runs of another setting.
+
+    Intervals count the uncertainty of what is kept, through the draws of `fitted`, and its
+    run-to-run noise, unless the new runs are as many or scatter more.
 
     Parameters
     ----------
@@ -304,6 +314,11 @@ def transfer(fitted: Fit, runs: Any, free: Sequence[str] | None = None) -> Fit:
     free : sequence of str, optional
         Parameters to refit; default the limit and amplitudes. All others keep their value, and the
         reference point stays where it was.
+
+    Returns
+    -------
+    Fit
+        With `fitted` as its `base`.
 
     Raises
     ------
@@ -324,7 +339,36 @@ def transfer(fitted: Fit, runs: Any, free: Sequence[str] | None = None) -> Fit:
         # A level without new runs keeps what it was.
         if not {name, base} & set(chosen) or (level and level[:-1] not in present):
             rules[name] = Rule(value=fitted.values[name], fixed=True)
-    return _refit(fitted, log, Constraints(rules), fitted.model)
+    return _with_noise(replace(_refit(fitted, log, Constraints(rules), fitted.model), base=fitted))
+
+
+def _with_noise(moved: Fit) -> Fit:
+    """Give a transferred fit the noise of its base where it keeps it, and say so."""
+    base = moved.base
+    if base is None or isinstance(base.draws_or_reason, NoInterval):
+        return moved
+    rule = base.draws.pooling
+    df = np.inf if rule is None else rule.df
+    found, problem = moved.estimate, moved.problem
+    own = not keeps_noise(problem, found, base.estimate, df)
+    kept = ", ".join(name for name in moved.model.names if not moved.is_free(name))
+    whose = "run-to-run noise is its own" if own else "so is the run-to-run noise"
+    sentence = f"{kept} kept from {base.problem.n} other runs, with their uncertainty; {whose}."
+    notes = [Note("transferred", "info", sentence)]
+    if not own and (p := scatter(problem, found, base.estimate, df)) < _RARE:
+        sentence = (
+            f"The new runs scatter more about the kept exponents than the kept noise explains "
+            f"(p = {p:.2g}): they may not have these exponents."
+        )
+        notes.append(Note("transfer_misfit", "warning", sentence))
+    if base.estimate.chains is not None and not own:
+        sentence = (
+            "Errors accumulate along the chains of the kept fit; here a run counts one stage."
+        )
+        notes.append(Note("transferred_chains", "warning", sentence))
+    problem = replace(problem, notes=(*problem.notes, *notes))
+    variance = found.run_variance if own else base.estimate.run_variance
+    return replace(moved, problem=problem, estimate=replace(found, run_variance=variance))
 
 
 def _refit(fitted: Fit, log: RunLog, constraints: Constraints, keep: Any) -> Fit:

@@ -24,6 +24,7 @@ from scaling_laws.checks import (
 from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import Estimate
 from scaling_laws.halfwild import Draws, NoInterval
+from scaling_laws.inherited import inherit
 from scaling_laws.laws.base import Law
 from scaling_laws.metrics import Metric
 from scaling_laws.model import Model
@@ -100,6 +101,8 @@ class Fit:
         Makes the draws and the certificate repeatable.
     source : str
         Where the log came from.
+    base : Fit or None
+        The fit whose exponents it keeps; see `scaling_laws.transfer`.
     """
 
     law: Law
@@ -109,6 +112,7 @@ class Fit:
     settings: Mapping[str, Any]
     seed: int
     source: str = ""
+    base: Fit | None = None
 
     # --- what it is -------------------------------------------------------------------------------
     @property
@@ -172,9 +176,22 @@ class Fit:
     def draws_or_reason(self) -> Draws | NoInterval:
         """The default draws, or why there are none."""
         try:
-            return resample(self.problem, self.estimate, DRAWS, "wild", self.seed)
+            return self._draw(DRAWS, self.seed)
         except NoInterval as reason:
             return reason
+
+    def _draw(self, n: int, rng: Any, unit: str | None = None) -> Draws:
+        """Half-wild draws; under each draw of the kept parameters where a fit lends them."""
+        if self.base is None:
+            return resample(self.problem, self.estimate, n, "wild", rng, unit)
+        base = self.base
+        try:
+            lent = base.draws if n == DRAWS else base.bootstrap(n, rng=base.seed).draws
+        except NoInterval as why:
+            raise NoInterval(f"the fit that lends its exponents has none: {why}") from None
+        # A stream of its own: with equal seeds both fits would draw the same noise.
+        source = as_generator(rng).spawn(1)[0]
+        return inherit(self.problem, self.estimate, base.model, base.estimate, lent, source)
 
     @property
     def draws(self) -> Draws:
@@ -204,7 +221,10 @@ class Fit:
         unit : {"run", "configuration"}, optional
             Overrides the pooling rule of ``wild``.
         """
-        draws = resample(self.problem, self.estimate, n, kind, rng, unit)
+        if kind == "wild":
+            draws = self._draw(n, rng, unit)
+        else:
+            draws = resample(self.problem, self.estimate, n, kind, rng, unit)
         values = printed(self.model, draws.theta)
         return Bootstrap(pd.DataFrame(values), kind, draws)
 

@@ -70,7 +70,8 @@ def _digest(text: str) -> str:
 def _body(fit: Fit) -> dict[str, Any]:
     problem, estimate = fit.problem, fit.estimate
     prior = estimate.objective_of.prior
-    return {
+    lent = {} if fit.base is None else {"base": _body(fit.base)}
+    return lent | {
         "law": _law_to_plain(fit.law),
         "metric": asdict(fit.metric),
         "constraints": fit.constraints.to_dict(),
@@ -174,7 +175,9 @@ def load(path: str | Path, law: Law | None = None) -> Fit:
         raise ValueError(f"{name} was changed after it was saved: its hash does not agree.")
     body = cast(dict[str, Any], body)
     try:
-        _refuse_expressions(body["constraints"], name)
+        for part in (body, body.get("base")):
+            if part is not None:
+                _refuse_expressions(part["constraints"], name)
         return _rebuild(body, law, name)
     except (AttributeError, KeyError, TypeError, IndexError) as missing:
         raise ValueError(f"{name} is not a saved fit of this version: {missing}.") from None
@@ -234,8 +237,9 @@ def _rebuild(body: Mapping[str, Any], given: Law | None, name: str) -> Fit:
         converged=bool(e["converged"]),
         chains=_chains(e["chains"], problem),
     )
-    settings = dict(body["settings"])
-    return Fit(law, problem, estimate, constraints, settings, int(body["seed"]), body["source"])
+    settings, seed = dict(body["settings"]), int(body["seed"])
+    base = _rebuild(body["base"], given, name) if "base" in body else None
+    return Fit(law, problem, estimate, constraints, settings, seed, body["source"], base)
 
 
 def _chains(plain: Mapping[str, Any] | None, problem: Problem) -> ChainError | None:
