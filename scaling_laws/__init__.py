@@ -26,6 +26,7 @@ _HOME = {
     "holdout": "validation",
     "coverage": "study", "simulate": "study",
     "Backtest": "backtesting", "backtest": "backtesting",
+    "ClassFits": "classes", "fit_classes": "classes", "class_scores": "items",
 }  # fmt: skip
 
 _MODULES = ("cost", "laws", "recipes")
@@ -34,6 +35,7 @@ __all__ = [
     "Axis",
     "Backtest",
     "Choice",
+    "ClassFits",
     "Fit",
     "Forecast",
     "Law",
@@ -48,9 +50,11 @@ __all__ = [
     "append_run",
     "backtest",
     "choose",
+    "class_scores",
     "cost",
     "coverage",
     "fit",
+    "fit_classes",
     "fit_each",
     "holdout",
     "laws",
@@ -66,8 +70,10 @@ __all__ = [
 if TYPE_CHECKING:
     from scaling_laws import cost, laws, recipes
     from scaling_laws.backtesting import Backtest, backtest
+    from scaling_laws.classes import ClassFits, fit_classes
     from scaling_laws.fitting import fit, fit_each, transfer, update
     from scaling_laws.halfwild import NoInterval
+    from scaling_laws.items import class_scores
     from scaling_laws.laws import Axis, Law, Param
     from scaling_laws.metrics import METRICS, Metric
     from scaling_laws.result import Fit

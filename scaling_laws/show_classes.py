@@ -1,0 +1,70 @@
+"""How curves of classes are printed: text and HTML twins."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scaling_laws.show import number, wrapped
+
+if TYPE_CHECKING:
+    from scaling_laws.classes import ClassFits
+
+__all__ = ["classes_html", "classes_text"]
+
+
+def classes_text(found: ClassFits) -> str:
+    """Return the classes as text."""
+    table = _shown(found).reset_index().to_string(index=False)
+    lines = [_title(found), *wrapped(found.name, _pooled(found))]
+    lines += ["", *("  " + line.rstrip() for line in table.split("\n"))]
+    if found.notes:
+        lines += ["", *(x for n in found.notes for x in wrapped(n.severity, n.sentence))]
+    return "\n".join(lines)
+
+
+def classes_html(found: ClassFits) -> str:
+    """Return the classes as HTML."""
+    notes = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in found.notes)
+    head = f"<p><b>{escape(_title(found))}</b></p><p>{escape(found.name)}: "
+    table = _shown(found).to_html(escape=True)
+    return f"{head}{escape(_pooled(found))}</p>{table}<ul>{notes}</ul>"
+
+
+def _title(found: ClassFits) -> str:
+    return f"{found.law!r} of {len(found)} values of {found.by}, {found.metric.name}"
+
+
+def _pooled(found: ClassFits) -> str:
+    pooled = found.pooled
+    return (
+        f"over {pooled.groups} curves: mean {number(pooled.mean)} ± {number(pooled.se, 2)}, "
+        f"spread {number(pooled.spread, 2)} ({number(pooled.low, 2)} – {number(pooled.high, 2)})"
+    )
+
+
+def _shown(found: ClassFits) -> pd.DataFrame:
+    frame = found.frame
+    level = found.fits[next(iter(found.fits))].settings["level"]
+    shown = pd.DataFrame(index=frame.index)
+    for column in ("runs", "items", "labels"):
+        if column in frame:
+            shown[column] = ["–" if np.isnan(v) else f"{v:g}" for v in frame[column].astype(float)]
+    shown["alone"] = [
+        number(raw) + (f" ± {number(se, 2)}" if np.isfinite(se) else "")
+        for raw, se in zip(frame["raw"], frame["raw_se"], strict=True)
+    ]
+    shown["pooled"] = [number(value) for value in frame["pooled"]]
+    shown[f"{100 * level:g} %"] = _range(frame["low"], frame["high"])
+    shown["largest size"] = [number(value) for value in frame["score"]]
+    shown[f"{100 * level:g} % "] = _range(frame["score_low"], frame["score_high"])
+    shown["curve"] = frame["curve"]
+    return shown
+
+
+def _range(low: pd.Series[float], high: pd.Series[float]) -> list[str]:
+    ends = zip(low, high, strict=True)
+    return ["none" if np.isnan(a + b) else f"{number(a)} – {number(b)}" for a, b in ends]
