@@ -56,12 +56,21 @@ def _execution(default: Any, **options: Any) -> Any:
     return Field(default, json_schema_extra={"execution": True}, **options)
 
 
+def _path(default: Any = ..., **options: Any) -> Any:
+    """Declare the path of a file or folder: its last part decides results, not where it lies."""
+    return Field(default, json_schema_extra={"path": True}, **options)
+
+
 def essential(section: BaseModel) -> dict[str, Any]:
     """Return the settings that decide results, as JSON has them."""
     values = section.model_dump(mode="json")
     for name, field in type(section).model_fields.items():
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("execution"):
+        extra = field.json_schema_extra
+        kind = extra if isinstance(extra, dict) else {}
+        if kind.get("execution"):
             del values[name]
+        elif kind.get("path") and values[name] is not None:
+            values[name] = Path(values[name]).name
         elif isinstance(inner := getattr(section, name), _Section):
             values[name] = essential(inner)
     return values
@@ -70,12 +79,12 @@ def essential(section: BaseModel) -> dict[str, Any]:
 class Model(_Section):
     """Which models take part."""
 
-    teacher: str = Field(description="folder of the teacher: a saved transformers model")
+    teacher: str = _path(description="folder of the teacher: a saved transformers model")
     name: str | None = Field(None, description="teacher's name in the log; the folder's, if none")
     origin: Literal["pretrained", "scratch"] = Field(
         "pretrained", description="where the teacher came from"
     )
-    student: str | None = Field(
+    student: str | None = _path(
         None, description="folder of a pretrained student to teach in place of pruned ones"
     )
     dtype: Literal["float32", "bfloat16"] = Field(
@@ -86,7 +95,7 @@ class Model(_Section):
 class Data(_Section):
     """Labelled texts; train, validation and test share none."""
 
-    source: str = Field(
+    source: str = _path(
         "headlines", description="'headlines' (synthetic), or a .csv, .parquet or .jsonl file"
     )
     text: str | None = Field(None, description="column of the texts, where a file leaves doubt")
@@ -94,7 +103,7 @@ class Data(_Section):
     instruction: str = Field(
         "Name the event in this headline.", description="what the prompt of a file's task asks"
     )
-    traces: str | None = Field(
+    traces: str | None = _path(
         None, description="file of the teacher's reasoning and labels, in place of the pool's own"
     )
     label_source: Literal["gold", "teacher"] = Field(
@@ -181,9 +190,12 @@ class Train(_Section):
 
 
 class Replay(_Section):
-    """General text that holds an adapted teacher near the model it was."""
+    """General text that a model wrote freely, learnt beside the task.
 
-    texts: int = Field(512, ge=1, description="texts that the unadapted model writes")
+    A teacher's adaptation replays what the unadapted model wrote, students what the teacher writes.
+    """
+
+    texts: int = Field(512, ge=1, description="texts that are written")
     tokens: int = Field(64, ge=2, description="tokens of a text at most")
     batch: int = Field(16, ge=1, description="texts in an optimiser step")
     weight: float = Field(1.0, gt=0, description="weight of their KL beside the task's loss")
@@ -230,6 +242,11 @@ class Prune(_Section):
         "activation", description="what decides which parts stay"
     )
     calibration: int = Field(512, ge=1, description="prompts that activations are measured on")
+    weights: Literal["inherited", "random"] = Field(
+        "inherited",
+        description="random: a control that has the shape of a pruned student and none of its "
+        "weights",
+    )
 
     @field_validator("kept")
     @classmethod
@@ -238,6 +255,12 @@ class Prune(_Section):
         if any(a <= b for a, b in zip(bounds[:-1], bounds[1:], strict=True)):
             raise ValueError(f"{kept} do not fall strictly from below 1 to above 0")
         return kept
+
+    @model_validator(mode="after")
+    def _fits(self) -> Prune:
+        if self.weights == "random" and self.schedule == "iterative":
+            raise ValueError("random weights have no parent; write schedule: one-shot")
+        return self
 
 
 class Supervision(_Section):
@@ -257,6 +280,9 @@ class Supervision(_Section):
         "hidden", description="what is kept of the teacher, once for all students; none: run it"
     )
     k: int = Field(64, ge=1, description="logits kept for a token by the cache topk")
+    replay: Replay | None = Field(
+        None, description="mix in general texts by the teacher, to keep or regain knowledge"
+    )
 
 
 class Evaluate(_Section):
@@ -273,7 +299,7 @@ class Evaluate(_Section):
     quiz: int | None = Field(
         None, ge=0, description="questions of the built-in general-knowledge quiz; all, if none"
     )
-    texts: str | None = Field(
+    texts: str | None = _path(
         None,
         description="file of general texts, one a line, for the divergence from the base model",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .config import Data
+from .config import Data, hash_of
 from .examples import Example, drop_near_duplicates, nested_order, stratified_split
 from .headlines import headline_splits, headline_task
 from .load import load_examples
@@ -27,6 +27,12 @@ class Dataset:
     validation: list[Example]
     test: list[Example]
     notes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Name the content: other texts, labels or rationales have another name."""
+        parts = (self.pool, self.validation, self.test)
+        return hash_of([[[e.text, e.label, e.rationale] for e in part] for part in parts])
 
     def chosen(self, n: int, seed: int) -> list[int]:
         """Return the places in the pool of n examples; of one seed, fewer are the first of more."""

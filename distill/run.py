@@ -163,7 +163,7 @@ class _Chain:
 
     def _pruning(self, plan: Plan, parent_kept: float) -> dict[str, Any]:
         return {
-            "origin": "pruned",
+            "origin": "pruned" if self.config.prune.weights == "inherited" else "scratch",
             "kept": plan.kept,
             "step_kept": plan.kept / parent_kept,
             "prune_axis": plan.axis,

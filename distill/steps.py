@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig
 
 from .cache import build_cache, open_cache
-from .config import Config, Replay, Train, essential
+from .config import Config, Replay, Train, essential, hash_of
 from .data import Dataset
 from .evaluate import evaluate
 from .general import general_kl
@@ -30,7 +30,7 @@ from .models import (
     save_model,
 )
 from .prune import Plan, magnitude_importance, measure_importance, prune_model
-from .quiz import build_quiz, take_quiz
+from .quiz import build_quiz, random_copy, take_quiz
 from .stages import Stage, Stages
 from .streams import CachedTeacher, OnlineTeacher, Stream, text_sequence
 from .task import Encoded
@@ -120,6 +120,8 @@ class Steps:
         inputs["importance"] = prune.importance
         if prune.importance == "activation":
             inputs["calibration"] = prune.calibration
+        if prune.weights == "random":
+            inputs["random"] = self.config.seed
 
         def make(folder: Path) -> dict[str, Any]:
             began = time.perf_counter()
@@ -130,6 +132,8 @@ class Steps:
                 importance = magnitude_importance(model)
             with no_bars():
                 student = prune_model(model, plan, importance)
+            if prune.weights == "random":
+                student = random_copy(student, self.config.seed)
             save_model(student, tokenizer, folder / "model", dtype=self.config.model.dtype)
             return {"wall_s": time.perf_counter() - began}
 
@@ -140,6 +144,7 @@ class Steps:
         config, s = self.config, self.config.supervision
         teaching = s.alpha > 0
         cached = self._cache(teacher) if teaching and s.cache != "none" else None
+        replay = None if s.replay is None else self._replay(teacher, s.replay, self.config.seed)
         inputs = {
             "student": student.key,
             "teacher": teacher.key if teaching else None,
@@ -171,10 +176,13 @@ class Steps:
                 temperature=s.temperature,
                 clip=s.clip,
             )
+            streams = [stream]
+            if s.replay is not None and replay is not None:
+                streams.append(self._replayed(teacher, replay, s.replay, tokenizer))
             encode = self.data.task.encode
             held_out = [encode(e, tokenizer, s.format) for e in self.data.validation]
             trained = self._train(
-                folder, model, tokenizer, [stream], config.train, config.seed, held_out
+                folder, model, tokenizer, streams, config.train, config.seed, held_out
             )
             return {"examples": len(places), **trained}
 
@@ -184,6 +192,10 @@ class Steps:
         """Evaluate a model: its ``scores``, and its ``sizes`` as a row has them."""
         options, format = self.config.evaluate, self.config.supervision.format
         inputs = {"model": made.key, "format": format, "evaluate": essential(options)}
+        texts: list[str] = []
+        if options.texts is not None:
+            texts = Path(options.texts).read_text("utf-8").splitlines()
+            inputs["texts"] = hash_of(texts)
 
         def make(folder: Path) -> dict[str, Any]:
             model, tokenizer = self._load(made)
@@ -210,7 +222,6 @@ class Steps:
                 scores |= quiz.scores
             if options.texts is not None:
                 base, _ = self._load(self.given(self.config.model.teacher))
-                texts = Path(options.texts).read_text("utf-8").splitlines()
                 scores |= general_kl(model, base, tokenizer, texts)
             return {"scores": scores, "sizes": _sizes(model)}
 
@@ -221,7 +232,8 @@ class Steps:
         """What decides every step; the number of labels does not decide what comes before."""
         data = essential(self.config.data)
         del data["train"]
-        return {"data": data, "dtype": self.config.model.dtype}
+        content = {"data": data, "content": self.data.identity}
+        return {**content, "dtype": self.config.model.dtype}
 
     def _load(self, made: Made) -> tuple[Any, Any]:
         model = load_model(made.path, self.config.model.dtype, self.device)
