@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -10,13 +11,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from distill.files import write_whole
 
-from .runner import BEAT_S, LIFELINE, write_once
+from .runner import BEAT_S, LIFELINE, MARK, write_once
 
 __all__ = ["Attempt", "End", "Job", "load_jobs", "save_jobs"]
 
 _TAIL = 20
+_SILENT = 8
 _RUNNER = Path(__file__).with_name("runner.py")
 
 
@@ -139,10 +143,19 @@ class Attempt:
 
     @property
     def alive(self) -> bool:
-        """Whether its runner gave a sign of life lately; true on any machine."""
-        if self.ended or self.claim is None:
+        """Whether its runner runs: a process of this machine, or one that gave a sign lately."""
+        claim = self.claim
+        if self.ended or claim is None or "pid" not in claim:
             return False
-        return time.time() - (self.folder / "claim.json").stat().st_mtime < 8 * BEAT_S
+        if claim["host"] != socket.gethostname():
+            beat = (self.folder / "claim.json").stat().st_mtime
+            return time.time() - beat < _SILENT * BEAT_S
+        try:
+            # The number may be another process's by now; the mark is of this attempt alone. What
+            # has ended and was not waited for has no environment.
+            return psutil.Process(claim["pid"]).environ().get(MARK) == str(self.folder)
+        except psutil.Error:
+            return False
 
     @property
     def age(self) -> float:

@@ -9,8 +9,6 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
 from experiments.backends import State
 from experiments.jobs import Attempt
 from experiments.runner import MARK, remnants
@@ -112,7 +110,7 @@ class Local:
         own, claim = self._own.get(attempt.folder), attempt.claim
         if own is not None:
             own.terminate()
-        elif claim is not None and self._runs(attempt):
+        elif claim is not None and attempt.alive:
             os.kill(claim["pid"], signal.SIGTERM)
 
     def close(self) -> None:
@@ -123,19 +121,11 @@ class Local:
         return tuple(device for device in self.devices if device not in taken)
 
     def _runs(self, attempt: Attempt) -> bool:
-        """Whether the process that claimed it is there, and is not another of the same number."""
-        claim = attempt.claim
-        if claim is None:
+        """Whether there is a process of it."""
+        if attempt.claim is None:
             # Started by a sweep that was killed in that moment; what it started claims it first.
             return bool(remnants(attempt.folder))
-        if claim.get("host") != socket.gethostname():
-            return False
-        try:
-            # The number may be another process's by now; the mark is of this attempt alone. What
-            # has ended and was not waited for has no environment.
-            return psutil.Process(claim["pid"]).environ().get(MARK) == str(attempt.folder)
-        except psutil.Error:
-            return False
+        return attempt.alive
 
 
 def job_environment(attempt: Attempt, threads: int) -> dict[str, str]:

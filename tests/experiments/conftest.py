@@ -17,7 +17,8 @@ import fcntl, os, sys, time
 name, seconds, log = sys.argv[1], float(sys.argv[2]), sys.argv[3]
 def write(text):
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(handle, f"{text} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {time.time()}\\n".encode())
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    os.write(handle, f"{text} {devices} {time.time()}\\n".encode())
 alone = open(f"{log}.{name}", "w")
 try:
     fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back however it ends

@@ -72,7 +72,7 @@ def test_gangs_share_no_gpu_and_a_lost_machine_loses_no_job(cluster, tmp_path, b
 
 def test_devices_failures_and_the_next_call(cluster, tmp_path, burn):
     bad = Job("bad", (sys.executable, "-S", "-c", "print('oh'); raise SystemExit(4)"))
-    jobs = [*burn(2), *(Job(f"g{i}", j.command, gpus=1) for i, j in enumerate(burn(2))), bad]
+    jobs = [*burn(2), *(Job(j.name, j.command, gpus=1) for j in burn(4)[2:]), bad]
     done, shown = sweep(tmp_path / "out", jobs)
     assert not done
     assert "exit code 4\n    oh" in shown

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import time
 from collections import Counter
 
 import pytest
@@ -50,7 +51,7 @@ def test_an_attempt_is_found_by_its_number(tmp_path, burn, written):
     attempt = Attempt.new(job, folder)
     Slurm(tmp_path / "submitit", cluster="local").submit([attempt])
     while not attempt.alive:
-        continue
+        time.sleep(0.05)
     backend, shown = Slurm(tmp_path / "submitit", cluster="local"), io.StringIO()
     backend.interval = 0.1
     assert Sweep(tmp_path / "out", [job], backend, table=Table(shown)).run()
