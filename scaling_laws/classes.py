@@ -320,11 +320,11 @@ def _notes(
     notes: list[Note] = []
     if small:
         told = "; ".join(f"{key}: {why.removesuffix('.')}" for key, why in small.items())
-        sentence = f"{len(small)} classes have no curve of their own and stay with the pooled law: "
+        sentence = f"No curve of their own, so they stay with the pooled law ({len(small)}): "
         notes.append(Note("small_classes", "warning", f"{sentence}{told}."))
     blank = [str(key) for key, one in likelihoods.items() if np.isnan(one.se)]
     if blank:
-        sentence = f"The runs of {len(blank)} classes alone set no end to their exponent: "
+        sentence = f"Their runs alone set no end to the exponent ({len(blank)}): "
         notes.append(Note("open_exponents", "info", f"{sentence}{', '.join(blank)}."))
     lost = {k: n for k, f in fits.items() for n in f.problem.notes if n.code == "rejected_rows"}
     for key, note in list(lost.items())[:1]:

@@ -35,7 +35,8 @@ def classes_html(found: ClassFits) -> str:
 
 
 def _title(found: ClassFits) -> str:
-    return f"{found.law!r} of {len(found)} values of {found.by}, {found.metric.name}"
+    largest = ", ".join(f"{a.name} {found.data[a.name].max():g}" for a in found.law.axis_list())
+    return f"{found.law!r} of {len(found)} values of {found.by}, {found.metric.name} at {largest}"
 
 
 def _pooled(found: ClassFits) -> str:
@@ -59,7 +60,7 @@ def _shown(found: ClassFits) -> pd.DataFrame:
     ]
     shown["pooled"] = [number(value) for value in frame["pooled"]]
     shown[f"{100 * level:g} %"] = _range(frame["low"], frame["high"])
-    shown["largest size"] = [number(value) for value in frame["score"]]
+    shown[found.metric.name] = [number(value) for value in frame["score"]]
     shown[f"{100 * level:g} % "] = _range(frame["score_low"], frame["score_high"])
     shown["curve"] = frame["curve"]
     return shown
