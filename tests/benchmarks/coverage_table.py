@@ -4,7 +4,9 @@ Run as ``python -m tests.benchmarks.coverage_table [--logs 2000] [--jobs 2] [--c
 cells below were fixed before anything was tuned on them. Limits: coverage of a nominal 90 %
 interval within 86-96 % at 12 units or fewer and 86-94 % above, median width of ``mean`` at most
 1.4 times the width of an oracle that knows the form and all variances, refusals at most 5 %.
-``--outside`` fits another form than the truth: no limits, since no interval covers a wrong form.
+``--further`` takes the forms with more parameters instead: interaction, plateau, and curves that
+bend. ``--outside`` fits another form than the truth: no limits, since no interval covers a wrong
+form.
 """
 
 from __future__ import annotations
@@ -42,7 +44,20 @@ TRUTHS = {
         sl.laws.Compressed("interaction"),
         dict(e=2.3, a=0.8, b=0.35, h=0.8, c=0.5, g=0.9),
     ),
+    "plateau": (sl.laws.Plateau(), dict(e0=0.25, ratio=3.2, p=0.25, g=3.0)),
+    "broken": (sl.laws.Broken(), dict(a=0.8, b=3.0, c0=0.05, c1=0.35, d1=5e3, f1=0.4)),
+    "bounded": (sl.laws.Bounded(), dict(E=0.8, L0=3.0, B=50.0, a=1.5, c=0.5)),
 }
+# What each truth is a score of; losses have no test items.
+METRIC_OF = {"collapse": GENERAL, "plateau": GENERAL, "broken": sl.METRICS["loss"],
+             "bounded": sl.METRICS["loss"]}  # fmt: skip
+# Axes of the truths of one axis: levels of a unit each, of a chain, and where to predict.
+SIZES_OF = {
+    "collapse": (np.linspace, (0.3, 1.0), (1.0, 0.79, 0.58, 0.37), (0.65, 0.45, 0.16), (3, 4, 5)),
+    "plateau": (np.geomspace, (0.08, 1.0), (1.0, 0.7, 0.5, 0.35, 0.2, 0.1), (0.5, 0.25, 0.06),
+                (3, 5, 7)),
+}  # fmt: skip
+CURVES = ("broken", "bounded")
 # Truths outside the form that is fitted: a table without limits.
 OUTSIDE = {
     "interaction": sl.laws.Compressed("additive"),
@@ -55,6 +70,7 @@ LIMITED = ("additive", "multiplicative", "rectified", "collapse")
 ITEMS = (1_000, 10_000)
 SD = 0.01
 SIZES = (12, 16)
+KINDS = ("mean", "run", "score")
 
 
 @dataclass(frozen=True)
@@ -70,17 +86,26 @@ class Cell:
     def name(self) -> str:
         """Words for the table."""
         kind = "chained" if self.chained else "independent"
-        return f"{self.truth} n={self.items} {kind} units={self.units}"
+        items = f"n={self.items} " if self.items else ""
+        return f"{self.truth} {items}{kind} units={self.units}"
+
+    @property
+    def metric(self) -> sl.Metric:
+        """What is scored."""
+        return METRIC_OF.get(self.truth, JOINT)
 
     def design(self) -> pd.DataFrame:
         """Runs of the cell: `units` configurations, or `units` chains of one run a kept level."""
-        if self.truth == "collapse":
+        if self.truth in CURVES:
+            return pd.DataFrame({"examples": np.geomspace(1e2, 1e6, self.units).round()})
+        if self.truth in SIZES_OF:
+            spread, ends, chain, _, _ = SIZES_OF[self.truth]
             if self.chained:
                 return pd.DataFrame(
-                    [(k, f"c{c}") for c in range(self.units) for k in (1.0, 0.79, 0.58, 0.37)],
+                    [(k, f"c{c}") for c in range(self.units) for k in chain],
                     columns=["kept", "chain_id"],
                 )
-            return pd.DataFrame({"kept": np.linspace(0.3, 1.0, self.units)})
+            return pd.DataFrame({"kept": spread(*ends, self.units)})
         if self.chained:
             rows = [(LEVELS[c % 4], k, f"c{c}") for c in range(self.units) for k in KEPT]
             return pd.DataFrame(rows, columns=["examples", "kept", "chain_id"])
@@ -88,13 +113,17 @@ class Cell:
         return pd.DataFrame([(n, k) for n in LEVELS for k in kept], columns=["examples", "kept"])
 
     def points(self) -> pd.DataFrame:
-        """Inside; at twice the data (between levels, for collapse); one level further."""
-        if self.truth == "collapse":
+        """Inside; at twice the data (between levels, for one size axis); one level further."""
+        if self.truth in CURVES:
+            places = ["inside", "2x data", "10x data"]
+            return pd.DataFrame({"where": places, "examples": [1e4, 2e6, 1e7]})
+        if self.truth in SIZES_OF:
+            _, _, _, kept, stages = SIZES_OF[self.truth]
             return pd.DataFrame(
                 {
                     "where": ["inside", "between", "next level"],
-                    "kept": [0.65, 0.45, 0.16],
-                    "stage": [3, 4, 5] if self.chained else [1, 1, 1],
+                    "kept": kept,
+                    "stage": stages if self.chained else (1, 1, 1),
                 }
             )
         return pd.DataFrame(
@@ -108,9 +137,8 @@ class Cell:
 
     def noise(self) -> Noise:
         """Run noise, or noise that accumulates along chains, and the test set."""
-        if self.chained:
-            return Noise(chain=SD, items=self.items)
-        return Noise(run=SD, items=self.items)
+        items = self.items or None
+        return Noise(chain=SD, items=items) if self.chained else Noise(run=SD, items=items)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -125,19 +153,26 @@ CELLS = [
     for chained in (False, True)
     for units in SIZES
 ]
+# Forms with more parameters; a curve that bends takes as many sizes as it takes to see it bend.
+FURTHER = [
+    *(Cell("interaction", items, chained, units)
+      for items in ITEMS for chained in (False, True) for units in SIZES),
+    *(Cell("plateau", items, False, 16) for items in ITEMS),
+    Cell("plateau", 10_000, True, 12),
+    *(Cell(curve, 0, False, units) for curve in CURVES for units in (16, 24)),
+]  # fmt: skip
 
 
 def run(cell: Cell, logs: int, seed: int, wrong: bool = False) -> pd.DataFrame:
     """Coverage of one cell; `wrong` fits another form than the true one."""
     law, truth = TRUTHS[cell.truth]
-    metric = GENERAL if cell.truth == "collapse" else JOINT
     table = sl.coverage(
         law,
         cell.design(),
         truth,
         cell.noise(),
         cell.points(),
-        metric=metric,
+        metric=cell.metric,
         n=logs,
         rng=seed,
         fitted=OUTSIDE[cell.truth] if wrong else None,
@@ -168,9 +203,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--cell", default="")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--further", action="store_true", help="forms with more parameters")
     parser.add_argument("--outside", action="store_true", help="fit a form that is not the truth")
     asked = parser.parse_args(arguments)
-    every = CELLS
+    every = FURTHER if asked.further else CELLS
     if asked.outside:
         every = [Cell(truth, 10_000, False, units) for truth in OUTSIDE for units in SIZES]
     cells = [c for c in every if asked.cell in c.name]
@@ -202,7 +238,7 @@ def line_of(cell: Cell, table: pd.DataFrame) -> str:
     oracle = table[table["interval"] == "mean"]["oracle"].to_numpy()
     shown = "  ".join(
         f"{place}: "
-        + "/".join(f"{100 * v:.1f}" for v in wide.loc[place, ["mean", "run", "score"]])
+        + "/".join(f"{100 * wide.loc[place, k]:.1f}" for k in KINDS if k in wide)
         + f" ({ratio:.2f})"
         for place, ratio in zip(places, oracle, strict=True)
     )
