@@ -24,7 +24,7 @@ from .engine import FOLDER, LOG, RunRows, Sweep, SweepError, look
 from .jobs import load_jobs
 from .table import View
 
-__all__ = ["app", "main", "status"]
+__all__ = ["app", "main", "make_toy", "status"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -78,6 +78,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")
     ] = False,
+    hardware: Annotated[str, typer.Option(help="GPU that --dry-run counts with.")] = "H100",
     detach: Annotated[
         bool, typer.Option("--detach", help="Go on without this terminal; see status.")
     ] = False,
@@ -102,14 +103,15 @@ def sweep(
     if detach:
         _detach(out)
         return
-    from . import chains
+    from . import bill, chains
 
     given = {"teacher": teacher, "headlines": headlines, "traces": traces}
     runs = _grid(what, out, given, gpus, override or ())
-    if dry_run:
-        raise ValueError("no costs yet")
     if what is What.tiny:
-        _tiny_ground(out)
+        make_toy(out)
+    if dry_run:
+        print(bill.show(runs, hardware))
+        return
     jobs = [chains.job_of(run, out.absolute() / FOLDER / "configs") for run in runs]
     place = _backend(backend, out, workers, devices, max(job.gpus for job in jobs), slurm or ())
     done = Sweep(out, jobs, place, retry=retry).run()
@@ -211,7 +213,7 @@ def _backend(
     return Local(workers, pool)
 
 
-def _tiny_ground(out: Path) -> None:
+def make_toy(out: Path) -> None:
     """Make the toy's headlines and untrained model."""
     from distill.checkpoint import write_text
     from distill.tiny import base_model, easy_headlines

@@ -5,11 +5,18 @@ runs twice at the same time.
 """
 
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from experiments.jobs import Job
+from experiments.engine import FOLDER
+from experiments.jobs import Job, save_jobs
+
+REPOSITORY = Path(__file__).parents[2]
+DRIVER = Path(__file__).with_name("driver.py")
 
 # Appending a short line is one write: lines of several processes do not mix.
 SCRIPT = """
@@ -70,3 +77,33 @@ def marked():
         return found
 
     return find
+
+
+@pytest.fixture
+def start_driver():
+    """Return a function that starts a sweep in a process of its own."""
+
+    def start(out, jobs, workers=2, *options):
+        (out / FOLDER).mkdir(parents=True, exist_ok=True)
+        save_jobs(out / FOLDER / "wanted.json", jobs)
+        return subprocess.Popen(
+            [sys.executable, str(DRIVER), str(out), str(workers), *options],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    return start
+
+
+@pytest.fixture
+def wait_for():
+    """Return a function that waits until something is so."""
+
+    def wait(condition, seconds=150.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.005)
+
+    return wait

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +18,6 @@ from experiments.engine import FOLDER, RunRows, Sweep, SweepError, look
 from experiments.jobs import Attempt, Job, load_jobs, save_jobs
 from experiments.sweep import status
 from experiments.table import Table, View, duration
-
-REPOSITORY = Path(__file__).parents[2]
-DRIVER = Path(__file__).with_name("driver.py")
 
 
 def sweep(out, jobs, workers=2, devices=(), **options):
@@ -36,24 +32,6 @@ def python(code, *arguments):
 
 def attempts(out, job):
     return Attempt.all_of(job, out.absolute() / FOLDER / "jobs" / job.name)
-
-
-def start_driver(out, jobs, workers=2, *options):
-    (out / FOLDER).mkdir(parents=True, exist_ok=True)
-    save_jobs(out / FOLDER / "wanted.json", jobs)
-    return subprocess.Popen(
-        [sys.executable, str(DRIVER), str(out), str(workers), *options],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def wait_for(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def test_every_job_is_done_once_and_not_again(tmp_path, burn, written):
@@ -260,7 +238,7 @@ def test_if_the_one_fails_the_next_one_makes_it(tmp_path):
     assert "1 done, 0 running, 1 failed" in shown
 
 
-def test_two_sweeps_of_one_folder(tmp_path, burn):
+def test_two_sweeps_of_one_folder(tmp_path, burn, start_driver, wait_for):
     jobs = burn(1, 3.0)
     process = start_driver(tmp_path / "out", jobs)
     try:
@@ -273,7 +251,9 @@ def test_two_sweeps_of_one_folder(tmp_path, burn):
         assert process.wait() == 130
 
 
-def test_interrupt_stops_all_and_the_next_call_goes_on(tmp_path, burn, written, marked):
+def test_interrupt_stops_all_and_the_next_call_goes_on(
+    tmp_path, burn, written, marked, start_driver, wait_for
+):
     out = tmp_path / "out"
     jobs = burn(4, 1.0)
     process = start_driver(out, jobs)
@@ -287,7 +267,9 @@ def test_interrupt_stops_all_and_the_next_call_goes_on(tmp_path, burn, written, 
     assert Counter(written()) == Counter(job.name for job in jobs)
 
 
-def test_children_of_a_killed_parent_are_found_and_not_begun_again(tmp_path, burn, written, marked):
+def test_children_of_a_killed_parent_are_found_and_not_begun_again(
+    tmp_path, burn, written, marked, start_driver, wait_for
+):
     out = tmp_path / "out"
     jobs = burn(5, 1.5)
     process = start_driver(out, jobs)
@@ -304,7 +286,7 @@ def test_children_of_a_killed_parent_are_found_and_not_begun_again(tmp_path, bur
     assert not marked(out)
 
 
-def test_what_ended_while_nobody_watched_is_done(tmp_path, burn, written):
+def test_what_ended_while_nobody_watched_is_done(tmp_path, burn, written, start_driver, wait_for):
     out = tmp_path / "out"
     jobs = burn(2, 0.3)
     process = start_driver(out, jobs)
@@ -328,7 +310,9 @@ def test_a_job_that_never_began_is_not_begun_later(tmp_path, burn, written):
     assert attempt.end().kind == "gone"
 
 
-def test_a_killed_runner_leaves_nothing_behind(tmp_path, burn, written, marked):
+def test_a_killed_runner_leaves_nothing_behind(
+    tmp_path, burn, written, marked, start_driver, wait_for
+):
     out = tmp_path / "out"
     jobs = burn(2, 2.0)
     process = start_driver(out, jobs)
@@ -357,7 +341,9 @@ def test_sessions_of_their_own_do_not_escape(tmp_path, marked):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random_times_every_job_is_done_once(tmp_path, burn, written, marked, seed):
+def test_killed_at_random_times_every_job_is_done_once(
+    tmp_path, burn, written, marked, seed, start_driver, wait_for
+):
     """Parents and jobs are killed again and again; each job writes its line exactly once."""
     rng = np.random.default_rng(seed)
     out = tmp_path / "out"
