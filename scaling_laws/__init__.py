@@ -29,7 +29,7 @@ _HOME = {
     "ClassFits": "classes", "fit_classes": "classes", "class_scores": "items",
 }  # fmt: skip
 
-_MODULES = ("cost", "laws", "recipes")
+_MODULES = ("cost", "decide", "laws", "recipes")
 
 __all__ = [
     "Axis",
@@ -53,6 +53,7 @@ __all__ = [
     "class_scores",
     "cost",
     "coverage",
+    "decide",
     "fit",
     "fit_classes",
     "fit_each",
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from scaling_laws import cost, laws, recipes
+    from scaling_laws import cost, decide, laws, recipes
     from scaling_laws.backtesting import Backtest, backtest
     from scaling_laws.classes import ClassFits, fit_classes
     from scaling_laws.fitting import fit, fit_each, transfer, update

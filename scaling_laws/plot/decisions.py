@@ -1,0 +1,100 @@
+"""The answer to a question as a figure, drawn as its view says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
+
+if TYPE_CHECKING:
+    from scaling_laws.decide.result import Result, View
+
+__all__ = ["plot_result"]
+
+_GREY = "#777777"
+
+
+def plot_result(found: Result, ax: Any = None) -> Any:
+    """Draw lines with bands, points with bars, or bars, and mark targets and the answer."""
+    ax = axes_of(ax)
+    view = found.view
+    table = found.frame if view.table is None else view.table
+    if view.style == "bars":
+        _bars(ax, table, view)
+    else:
+        draw = {"line": _line, "points": _points}[view.style]
+        for i, (name, part) in enumerate(_groups(table, view)):
+            draw(ax, part, view, i, _text(name))
+    for label, value in view.lines.items():
+        ax.axhline(value, color=_GREY, linewidth=0.8, linestyle="--", label=_text(label))
+    for label, value in view.marks.items():
+        ax.axvline(value, color=COLOURS[1], linewidth=1.0, label=_text(label))
+    if view.style != "bars":
+        _scale(ax, ax.xaxis, table[view.x], view.log_x)
+        _scale(ax, ax.yaxis, table[view.y], view.log_y)
+        ax.set_xlabel(_text(view.x_label or view.x))
+        ax.set_ylabel(_text(view.y_label or view.y))
+    else:
+        ax.set_xlabel(_text(view.y_label or view.y))
+    ax.set_title(_text(found.answer), loc="left", fontsize="medium", wrap=True)
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(frameon=False, fontsize="small")
+    tidy(ax)
+    return ax
+
+
+def _groups(table: pd.DataFrame, view: View) -> list[tuple[Any, pd.DataFrame]]:
+    return [("", table)] if view.by is None else list(table.groupby(view.by, sort=False))
+
+
+def _text(words: Any) -> str:
+    """Return text in which no dollar starts mathematics."""
+    return str(words).replace("$", r"\$")
+
+
+def _numbers(part: pd.DataFrame, column: str | None) -> Any:
+    return None if column is None else part[column].to_numpy(dtype=float)
+
+
+def _line(ax: Any, part: pd.DataFrame, view: View, i: int, name: str) -> None:
+    part = part.sort_values(view.x)
+    x, y = _numbers(part, view.x), _numbers(part, view.y)
+    low, high = _numbers(part, view.low), _numbers(part, view.high)
+    colour = COLOURS[i % len(COLOURS)]
+    if low is not None and high is not None:
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    ax.plot(x, np.where(np.isfinite(y), y, np.nan), color=colour, label=name or None)
+
+
+def _points(ax: Any, part: pd.DataFrame, view: View, i: int, name: str) -> None:
+    x, y = _numbers(part, view.x), _numbers(part, view.y)
+    low, high = _numbers(part, view.low), _numbers(part, view.high)
+    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+    if low is not None and high is not None:
+        ax.vlines(x, low, high, color=colour, alpha=0.5, linewidth=1.0)
+    ax.plot(x, y, linestyle="", marker=marker, color=colour, label=name or None)
+
+
+def _bars(ax: Any, table: pd.DataFrame, view: View) -> None:
+    y, at = _numbers(table, view.y), np.arange(len(table))
+    low, high = _numbers(table, view.low), _numbers(table, view.high)
+    error = None
+    if low is not None and high is not None:
+        error = np.maximum(np.stack([y - low, high - y]), 0.0)
+    levels = [name for name, _ in _groups(table, view)]
+    own = [0] * len(table) if view.by is None else [levels.index(v) for v in table[view.by]]
+    ax.barh(at, y, xerr=error, color=[COLOURS[i % len(COLOURS)] for i in own], alpha=0.8)
+    ax.set_yticks(at, [_text(v) for v in table[view.x]])
+    ax.invert_yaxis()
+
+
+def _scale(ax: Any, axis: Any, values: pd.Series[Any], log: bool) -> None:
+    seen = values.to_numpy(dtype=float)
+    seen = seen[np.isfinite(seen) & (seen > 0)]
+    if not log or not len(seen):
+        return
+    (ax.set_xscale if axis is ax.xaxis else ax.set_yscale)("log")
+    plain_log_axis(axis, float(seen.min()), float(seen.max()) * 1.001)
