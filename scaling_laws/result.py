@@ -221,12 +221,11 @@ class Fit:
         unit : {"run", "configuration"}, optional
             Overrides the pooling rule of ``wild``.
         """
-        if kind == "wild":
-            draws = self._draw(n, rng, unit)
-        else:
-            draws = resample(self.problem, self.estimate, n, kind, rng, unit)
-        values = printed(self.model, draws.theta)
-        return Bootstrap(pd.DataFrame(values), kind, draws)
+        wild = kind == "wild"
+        draws = self._draw(n, rng, unit) if wild else resample(
+            self.problem, self.estimate, n, kind, rng, unit
+        )  # fmt: skip
+        return Bootstrap(pd.DataFrame(printed(self.model, draws.theta)), kind, draws)
 
     def covariance(self) -> pd.DataFrame:
         """Return the covariance of the printed parameters (first order; see `intervals`)."""
@@ -413,8 +412,7 @@ class Fit:
             return np.full(len(points), float(np.nanmedian(logged)))
         return None
 
-    # --- what to make of it
-    # -------------------------------------------------------------------------
+    # --- what to make of it -----------------------------------------------------------------------
     @cached_property
     def notes(self) -> tuple[Note, ...]:
         """What a careful reader would be told about this fit."""
@@ -435,10 +433,7 @@ class Fit:
         ).sort_index()
 
     def sensitivity(self, question: Question) -> Sensitivity:
-        """Return how the answer moves with every choice that could have been made otherwise.
-
-        Other objectives and corners, another link, other forms of the same axes, and the runs
-        without the smallest and the largest level of each axis.
+        """Return how the answer moves with objective, link, form, and each axis's end levels.
 
         Parameters
         ----------
