@@ -46,6 +46,7 @@ def job_of(run: RunConfig, folder: Path) -> Job:
             "examples": config.data.train,
             "seed": config.seed,
         },
+        size=_size(run),
     )
 
 
@@ -87,6 +88,15 @@ def stages_of(config: Config) -> list[str]:
         parent: Made = steps.teach(pruned, teacher)
         steps.score(parent)
     return names.keys
+
+
+def _size(run: RunConfig) -> float:
+    """Return the tokens that a chain's students are trained and scored on, the former thrice."""
+    config = run.config
+    students = len(config.prune.kept) if config.model.student is None else 1
+    trained = 3 * config.data.train * config.train.epochs
+    scored = config.data.test * (1 + config.evaluate.pruned)
+    return students * (trained + scored) * run.length(config.supervision.format)
 
 
 class _Names(Stages):

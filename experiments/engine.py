@@ -14,13 +14,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from filelock import FileLock, Timeout
 
 from scaling_laws.runs import append_run
 
 from .backends import Backend
-from .jobs import Attempt, End, Job, save_jobs
+from .jobs import Attempt, End, Job, load_jobs, save_jobs
 from .table import Table, View
 
 __all__ = ["FOLDER", "LOG", "RunRows", "Sweep", "SweepError", "look"]
@@ -170,6 +171,7 @@ class Sweep:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._alone(), self._signals():
+            self._keep_running()
             save_jobs(self.folder / "jobs.json", list(self.jobs.values()))
             try:
                 self._find_state()
@@ -192,6 +194,15 @@ class Sweep:
             waiting=len(state.waiting),
             left=_time_left(self.jobs, state, running),
         )
+
+    def _keep_running(self) -> None:
+        """Watch what still runs of a sweep of other jobs in this folder."""
+        path = self.folder / "jobs.json"
+        for job in load_jobs(path) if path.exists() else ():
+            if job.name not in self.jobs:
+                _, attempt, _ = look(job, self.folder, self.rows)
+                if attempt is not None and attempt.alive:
+                    self.jobs[job.name] = job
 
     def _find_state(self) -> None:
         for name, job in self.jobs.items():
@@ -376,10 +387,11 @@ def look(job: Job, folder: Path, rows: RunRows) -> tuple[str, Attempt | None, En
 
 def _time_left(jobs: dict[str, Job], state: _State, running: dict[str, float]) -> float | None:
     """Seconds until the end at the speed so far; None before the first job is done."""
-    timed = [(jobs[name].size, end.seconds) for name, end in state.done.items() if end.seconds]
-    if not timed:
+    # The first job makes what the others share; the median does not mind.
+    rates = [end.seconds / jobs[name].size for name, end in state.done.items() if end.seconds]
+    if not rates:
         return None
-    rate = sum(seconds for _, seconds in timed) / sum(size for size, _ in timed)
+    rate = median(rates)
     left = sum(job.size for job in state.waiting.values()) * rate
     left += sum(max(jobs[name].size * rate - seen, 0.0) for name, seen in running.items())
     return left / max(len(running), 1)

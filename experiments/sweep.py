@@ -49,8 +49,9 @@ class Place(StrEnum):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; an error that a user can mend is a message and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="experiments.sweep")
+        app(args=given, prog_name="experiments.sweep", obj=given)
     except (ValueError, OSError, SweepError) as error:
         print(f"sweep: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @app.command()
 def sweep(
+    context: typer.Context,
     what: Annotated[What, typer.Argument(help="Grid to do, or status.")],
     out: Annotated[Path, typer.Option(help="Folder for models, logs and the run log.")],
     backend: Annotated[Place, typer.Option(help="Where jobs run.")] = Place.local,
@@ -101,7 +103,7 @@ def sweep(
         print("\n".join(status(out)))
         return
     if detach:
-        _detach(out)
+        _detach(out, context.obj)
         return
     from . import bill, chains
 
@@ -154,11 +156,11 @@ def _owner(folder: Path) -> str:
         return f"Process {(folder / 'pid').read_text('utf-8')} is at work."
 
 
-def _detach(out: Path) -> None:
+def _detach(out: Path, arguments: Sequence[str]) -> None:
     """Start this command again, without a terminal."""
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     log = out / FOLDER / "sweep.log"
-    arguments = [a for a in sys.argv[1:] if a != "--detach"]
+    arguments = [argument for argument in arguments if argument != "--detach"]
     with log.open("ab") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "experiments.sweep", *arguments],
@@ -202,14 +204,14 @@ def _backend(
         from .backends.slurm import Slurm
 
         return Slurm(out / FOLDER / "slurm", workers, dict(part.split("=", 1) for part in slurm))
-    from .backends.local import Local, visible_devices
+    from .backends.local import Local, processors, visible_devices
 
     if devices is not None:
         pool: tuple[str, ...] = tuple(devices.split(","))
     else:
         pool = visible_devices() if gpus else ()
     if workers is None:
-        workers = max(len(pool) // gpus, 1) if gpus else len(os.sched_getaffinity(0))
+        workers = max(len(pool) // gpus, 1) if gpus else processors()
     return Local(workers, pool)
 
 

@@ -13,7 +13,7 @@ from experiments.backends import State
 from experiments.jobs import Attempt
 from experiments.runner import MARK, remnants
 
-__all__ = ["Local", "job_environment", "visible_devices"]
+__all__ = ["Local", "job_environment", "processors", "visible_devices"]
 
 
 class Local:
@@ -36,7 +36,7 @@ class Local:
         self, workers: int, devices: Sequence[str] = (), threads: int | None = None
     ) -> None:
         self.workers, self.devices = workers, tuple(devices)
-        self.threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        self.threads = threads or max(1, processors() // workers)
         self._own: dict[Path, subprocess.Popen[bytes]] = {}
         self._taken: dict[Path, tuple[str, ...]] = {}
 
@@ -136,6 +136,13 @@ def job_environment(attempt: Attempt, threads: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",  # idle threads that spin starve the other jobs
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def visible_devices() -> tuple[str, ...]:

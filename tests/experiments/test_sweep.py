@@ -300,6 +300,21 @@ def test_what_ended_while_nobody_watched_is_done(tmp_path, burn, written, start_
     assert len(written()) == 2
 
 
+def test_what_runs_of_other_jobs_is_watched_to_its_end(
+    tmp_path, burn, written, start_driver, wait_for
+):
+    out = tmp_path / "out"
+    before, after = burn(1, 1.5), burn(3)[1:]
+    process = start_driver(out, before)
+    wait_for(lambda: any(a.alive for a in attempts(out, before[0])))
+    process.kill()
+    process.wait()
+    done, shown = sweep(out, after)
+    assert done
+    assert "goes on   job-0" in shown
+    assert sorted(written()) == ["job-0", "job-1", "job-2"]
+
+
 def test_a_job_that_never_began_is_not_begun_later(tmp_path, burn, written):
     """A runner that wakes up after its attempt was given up does nothing."""
     (job,) = burn(1)
