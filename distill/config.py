@@ -62,14 +62,17 @@ def _path(default: Any = ..., **options: Any) -> Any:
 
 
 def essential(section: BaseModel) -> dict[str, Any]:
-    """Return the settings that decide results, as JSON has them."""
-    values = section.model_dump(mode="json")
+    """Return the settings that decide results, as JSON has them.
+
+    Those that are None are left out, so that an option that comes later changes no hash.
+    """
+    values = section.model_dump(mode="json", exclude_none=True)
     for name, field in type(section).model_fields.items():
         extra = field.json_schema_extra
         kind = extra if isinstance(extra, dict) else {}
         if kind.get("execution"):
-            del values[name]
-        elif kind.get("path") and values[name] is not None:
+            values.pop(name, None)
+        elif kind.get("path") and name in values:
             values[name] = Path(values[name]).name
         elif isinstance(inner := getattr(section, name), _Section):
             values[name] = essential(inner)

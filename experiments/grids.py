@@ -22,7 +22,7 @@ LEVELS = (0.79, 0.58, 0.37, 0.16)
 _TWO_LEVELS = (0.58, 0.16)
 # Tokens of a sequence without and with reasoning: of the synthetic headlines, as measured; of the
 # paper's, assumed.
-_LENGTHS = (22, 38)
+_LENGTHS = (41, 78)
 _PAPER_LENGTHS = (40, 400)
 
 
@@ -89,17 +89,19 @@ def small(
     out: Path,
     teacher: Path,
     *,
-    examples: Sequence[int] = (128, 256, 512, 1024, 2048),
+    examples: Sequence[int] = (64, 128, 256, 512, 1024),
     gpus: int = 0,
     overrides: Sequence[str] = (),
 ) -> list[RunConfig]:
     """Return the grid that two processor cores can do: SmolLM2-135M on synthetic headlines.
 
-    - label and blended, all numbers of examples, iterative pruning to four sizes, seed 1
+    - label and blended, all numbers of examples, iterative pruning to four sizes, seed 1; at the
+      middle number students are scored before they are taught as well
     - the same with seed 2 at the smallest, middle and largest number: the noise of a run
     - reasoning alone (cot) at the middle and largest number, seed 1
     - at the middle number and two sizes, labels, seed 1, each beside the one before: one-shot
       pruning; one-shot with LoRA; one-shot with random weights in place of the teacher's
+    - blended at the middle number with general texts by the teacher mixed in, seed 1
 
     The fractions count parameters outside the embedding, which is a fifth of this model and stays;
     the hidden size is left alone, and layers and feed-forward channels are removed.
@@ -109,7 +111,7 @@ def small(
     out : Path
         Output folder.
     teacher : Path
-        Folder of SmolLM2-135M-Instruct.
+        Folder of SmolLM2-135M-Instruct, with its general texts beside it (`experiments.base`).
     examples : sequence of int
         Rising; the middle one is the centre of the grid.
     gpus : int
@@ -124,29 +126,43 @@ def small(
         },
         "data": {"pool": 4096, "validation": 256, "test": 2000},
         "adapt": {
-            "examples": 2500,
+            "examples": 2048,
             "train": {
-                "lr": 2e-4, "batch": 16, "precision": "bf16", "micro_tokens": 2048,
+                "lr": 3e-4, "batch": 16, "precision": "bf16", "micro_tokens": 2048,
                 "checkpoint_every": 20,
             },
-            "replay": {"texts": 512, "tokens": 48, "batch": 6},
+            "replay": {"texts": 512, "tokens": 40, "batch": 6},
         },
         "prune": {
             "kept": LEVELS, "kept_of": "nonembedding", "split": {"layers": 1, "ffn": 1},
-            "round": {"ffn": 64},
+            "round": {"ffn": 64}, "calibration": 256,
         },
         "train": {"lr": 1e-4, "batch": 16, "precision": "bf16", "micro_tokens": 2048},
-        "evaluate": {"batch": 32, "replies": 500, "quiz": 1000},
+        "evaluate": {
+            "batch": 32, "quiz": 1000, "tokens": 80, "pruned": False,
+            "texts": str(teacher.with_name(f"{teacher.name}-general.txt")),
+        },
     }  # fmt: skip
+    # Labels are scored by likelihood on the whole test set, and a few are written out for the
+    # unparsed share; where reasoning is written, half of the test set is answered.
+    replies = {"label": {"replies": 200}, "cot": {"replies": 1000}, "blended": {"replies": 1000}}
     low, middle, high = examples[0], examples[len(examples) // 2], examples[-1]
-    main = [_cell(f, n, 1) for f in ("label", "blended") for n in examples]
-    again = [_cell(f, n, 2) for f in ("label", "blended") for n in (low, middle, high)]
+    # Ends before what lies between: a sweep that is stopped early has the widest range.
+    order = [low, high, middle, *(n for n in examples if n not in (low, middle, high))]
+    before = {middle: [{"evaluate": {"pruned": True}}]}
+    formats = ("label", "blended")
+    main = [_cell(f, n, 1, "", *before.get(n, [])) for n in order for f in formats]
+    again = [_cell(f, n, 2) for n in (low, high, middle) for f in formats]
     cot = [_cell("cot", n, 1) for n in (middle, high)]
     two = {"prune": {"kept": _TWO_LEVELS, "schedule": "one-shot"}}
     one_shot = _cell("label", middle, 1, "one-shot", two)
     lora = _cell("label", middle, 1, "one-shot-lora", two, {"train": {"lora": {}}})
     random = _cell("label", middle, 1, "random", two, {"prune": {"weights": "random"}})
-    cells = [*main, *cot, one_shot, lora, random, *again]
+    replay = _cell(
+        "blended", middle, 1, "replay", {"supervision": {"replay": {"tokens": 40, "batch": 6}}}
+    )
+    cells = [*main, *again, *cot, one_shot, lora, random, replay]
+    cells = [_merged({"evaluate": replies[c["supervision"]["format"]]}, c) for c in cells]
     return _runs("small", base, cells, gpus, overrides)
 
 

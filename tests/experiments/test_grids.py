@@ -63,20 +63,24 @@ def test_the_papers_cells():
 def test_the_small_cells(tmp_path):
     runs = grids.small(tmp_path, Path("SmolLM2-135M"))
     assert cells(runs) == {
-        ("label", "iterative", "full"): 8, ("blended", "iterative", "full"): 8,
+        ("label", "iterative", "full"): 8, ("blended", "iterative", "full"): 9,
         ("cot", "iterative", "full"): 2, ("label", "one-shot", "full"): 2,
         ("label", "one-shot", "lora"): 1,
     }  # fmt: skip
     again = sorted((r.config.supervision.format, r.config.data.train) for r in runs
                    if r.config.seed == 2)  # fmt: skip
-    assert again == [(f, n) for f in ("blended", "label") for n in (128, 512, 2048)]
+    assert again == [(f, n) for f in ("blended", "label") for n in (64, 256, 1024)]
     assert sum(run.config.prune.weights == "random" for run in runs) == 1
     for run in runs:
         assert run.config.prune.kept_of == "nonembedding"
         assert "hidden" not in run.config.prune.split
     # The seed is no part of what a chain is.
     assert len({run.name for run in runs}) == len(runs)
-    assert len({run.config.hash for run in runs}) == 15
+    assert len({run.config.hash for run in runs}) == 16
+    assert sum(run.config.supervision.replay is not None for run in runs) == 1
+    # Answers that are written out are fewer than those that are scored by likelihood.
+    replies = {run.config.supervision.format: run.config.evaluate.replies for run in runs}
+    assert replies == {"label": 200, "blended": 1000, "cot": 1000}
 
 
 def test_overrides_reach_every_chain(tmp_path):
@@ -173,3 +177,11 @@ def main_ok(arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code in (0, None)
+
+
+def test_a_detached_command_writes_to_its_log(tmp_path, capsys, wait_for, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    main_ok(["tiny", "--out", str(tmp_path), "--dry-run", "--detach"])
+    log = tmp_path / FOLDER / "sweep.log"
+    assert str(log) in capsys.readouterr().out
+    wait_for(lambda: "10 chains, 41 trainings" in log.read_text("utf-8"))
