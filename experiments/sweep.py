@@ -161,15 +161,14 @@ def _detach(out: Path, arguments: Sequence[str]) -> None:
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     log = out / FOLDER / "sweep.log"
     arguments = [argument for argument in arguments if argument != "--detach"]
-    with log.open("ab") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.sweep", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
-    print(f"Process {process.pid} goes on; it writes to {log}. Stop it with: kill {process.pid}")
+    command = [sys.executable, "-m", "experiments.sweep", *arguments]
+    # The shell ends at once, and nobody has to wait for what it started.
+    start = ["sh", "-c", '"$@" >>"$0" 2>&1 </dev/null & echo $!', str(log), *command]
+    shell = subprocess.run(
+        start, capture_output=True, text=True, start_new_session=True, check=True
+    )
+    number = shell.stdout.strip()
+    print(f"Process {number} goes on; it writes to {log}. Stop it with: kill {number}")
 
 
 def _grid(
