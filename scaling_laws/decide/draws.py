@@ -1,0 +1,252 @@
+"""Joint draws of several metrics of one log: what is asked of two scores is asked of one run.
+
+Each metric has its own fit, drawn together with the others as `coupling` says; the noise of a new
+run carries the correlation of the residuals too. One metric alone has the draws of `Fit.draws`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling_laws.checks import support_of
+from scaling_laws.decide.coupling import Coupling, couple
+from scaling_laws.forecast import Forecast
+from scaling_laws.halfwild import Draws
+from scaling_laws.metrics import Metric
+from scaling_laws.points import coordinates
+from scaling_laws.result import DRAWS, Fit, Interval
+
+__all__ = ["Ask", "Fitted", "Form", "Joint", "joint_of", "main_fit"]
+
+Array = NDArray[np.float64]
+Fitted = Fit | Forecast
+Ask = Fitted | Mapping[str, Fitted]
+
+_SUPPORT = np.array(["corner", "inside", "outside"])
+
+
+def main_fit(fitted: Fitted) -> Fit:
+    """Return the fit, or the form with the largest weight."""
+    return fitted.best if isinstance(fitted, Forecast) else fitted
+
+
+class _Given(np.random.Generator):
+    """Hands out given normals ``[draws]``, the same at every point: one new run in each draw."""
+
+    def __init__(self, normals: Sequence[Array], seed: int) -> None:
+        super().__init__(np.random.PCG64(seed))
+        self._normals = list(normals)
+
+    def standard_normal(self, size: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Return the next of the given normals, broadcast to points."""
+        return np.broadcast_to(self._normals.pop(0), size)
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A fit that holds its part of the joint draws, and which of them they are."""
+
+    fit: Fit
+    at: NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """Fits of one log, by metric, with joint draws.
+
+    Attributes
+    ----------
+    fits : dict of str to Fit or Forecast
+    forms : dict of str to tuple of Form
+        Per metric; one for a Fit.
+    mix : array [metrics, metrics]
+        Lower triangular, ``mix mix^T`` the correlation of residuals.
+    seed : int
+    """
+
+    fits: Mapping[str, Fitted]
+    forms: Mapping[str, tuple[Form, ...]]
+    mix: Array
+    seed: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Metrics."""
+        return tuple(self.fits)
+
+    @property
+    def count(self) -> int:
+        """Number of draws."""
+        return sum(len(form.at) for form in self.forms[self.names[0]])
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric by its name."""
+        return self.fits[name].metric
+
+    @cached_property
+    def axes(self) -> tuple[str, ...]:
+        """Axes of all laws."""
+        laws = [f.fit.law for forms in self.forms.values() for f in forms]
+        return tuple(dict.fromkeys(a.name for law in laws for a in law.axis_list()))
+
+    @cached_property
+    def factors(self) -> dict[str, tuple[str, ...]]:
+        """Levels of each factor of the laws, as words."""
+        out: dict[str, tuple[str, ...]] = {}
+        for forms in self.forms.values():
+            for form in forms:
+                for name in form.fit.law.by:
+                    seen = form.fit.problem.frame[name].astype(str)
+                    out[name] = tuple(sorted({*out.get(name, ()), *seen}))
+        return out
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Rows of the log behind the first metric."""
+        return main_fit(self.fits[self.names[0]]).problem.frame.sort_index()
+
+    def seen(self, axis: str) -> Array:
+        """Sorted levels of an axis in the rows of all metrics."""
+        frames = [main_fit(f).problem.frame for f in self.fits.values()]
+        values = [f[axis].to_numpy(dtype=float) for f in frames if axis in f]
+        return np.unique(np.concatenate(values))
+
+    def noise(self, which: int = 0) -> dict[str, list[Array]]:
+        """Return normals of a new run's error and of its evaluation, ``[draws]`` a metric.
+
+        Equal `which` is the same new run, at whatever point; another number another run.
+        """
+        source = np.random.default_rng((self.seed, 4, which))
+        m, n = len(self.names), self.count
+        run, evaluation = self.mix @ source.standard_normal((m, n)), source.standard_normal((m, n))
+        return {name: [run[i], evaluation[i]] for i, name in enumerate(self.names)}
+
+    def estimate(self, name: str, points: pd.DataFrame) -> Array:
+        """Return the estimate of the curve at each point."""
+        return self.fits[name].predict(points, interval=None)["estimate"].to_numpy(dtype=float)
+
+    def support(self, points: pd.DataFrame) -> pd.DataFrame:
+        """Return the largest ``distance`` over metrics of each point, and its ``support``."""
+        found = [_support(main_fit(f), points) for f in self.fits.values()]
+        distance = np.maximum.reduce([d for d, _ in found])
+        rank = np.maximum.reduce([np.searchsorted(_SUPPORT, words) for _, words in found])
+        return pd.DataFrame({"distance": distance, "support": _SUPPORT[rank]}, index=points.index)
+
+    def values(
+        self, name: str, points: pd.DataFrame, interval: Interval = "mean", which: int = 0
+    ) -> Array:
+        """Return draws of a metric ``[points, draws]``; `which` numbers the new run."""
+        normals = self.noise(which)[name]
+        out = np.empty((len(points), self.count))
+        for form in self.forms[name]:
+            given = _Given([z[form.at] for z in normals], self.seed + which)
+            out[:, form.at] = form.fit.draws_at(points, interval, given)
+        far, sd, z = self.beyond(name, points)
+        if len(far):
+            log = main_fit(self.fits[name]).model.link.kind == "log"
+            move = sd[:, None] * z
+            out[far] = out[far] * np.exp(move) if log else out[far] + move
+        return out
+
+    def beyond(self, name: str, points: pd.DataFrame) -> tuple[NDArray[np.intp], Array, Array]:
+        """Return what a Forecast adds outside its log: points, an error's sd there, its normals.
+
+        Draws and error together are as wide as the rolling-origin error at that distance.
+        """
+        fitted = self.fits[name]
+        nothing = np.zeros(0, np.intp), np.zeros(0), np.zeros(0)
+        if not isinstance(fitted, Forecast) or fitted.growth == 0:
+            return nothing
+        distance, _ = _support(fitted.best, points)
+        far = np.flatnonzero(distance > 0)
+        if not len(far):
+            return nothing
+        drawn = np.empty((len(far), self.count))
+        for form in self.forms[name]:
+            drawn[:, form.at] = form.fit.draws_at(points.iloc[far], "mean")
+        if fitted.best.model.link.kind == "log":
+            drawn = np.log(drawn)
+        sd = np.sqrt(np.maximum((fitted.growth * distance[far]) ** 2 - drawn.var(1), 0.0))
+        return far, sd, np.random.default_rng((self.seed, 5)).standard_normal(self.count)
+
+
+def joint_of(fitted: Ask, rng: Any = None) -> Joint:
+    """Return the fits of a question with joint draws.
+
+    Parameters
+    ----------
+    fitted : Fit, Forecast, or mapping of metric to one
+        Several: all fitted to the same log.
+    rng : int, optional
+        Seed; default that of the first fit.
+
+    Raises
+    ------
+    NoInterval
+        If the log cannot support an interval.
+    TypeError, ValueError
+        For something else, a name that is not the fit's metric, or fits of different logs.
+    """
+    fits = _named(fitted)
+    mains = {name: main_fit(one) for name, one in fits.items()}
+    seed = next(iter(mains.values())).seed if rng is None else int(rng)
+    coupling = couple(mains, seed)
+    forms = {name: tuple(_forms(name, one, coupling)) for name, one in fits.items()}
+    return Joint(fits, forms, coupling.mix, seed)
+
+
+def _forms(name: str, fitted: Fitted, coupling: Coupling) -> Iterator[Form]:
+    """Yield the forms of a metric, each with its share of the joint draws."""
+    if isinstance(fitted, Fit):
+        drawn = coupling.draws(name, fitted, fitted)
+        yield Form(_holding(fitted, drawn), np.arange(len(drawn.theta)))
+        return
+    # In an order of its own for each metric, so that the forms of two metrics do not go together.
+    source = np.random.default_rng((coupling.seed, 6, list(coupling.places).index(name)))
+    shares = np.cumsum(fitted.weights.to_numpy(dtype=float))
+    form = np.searchsorted(shares / shares[-1], (source.permutation(DRAWS) + 0.5) / DRAWS)
+    for i, label in enumerate(fitted.weights.index):
+        at = np.flatnonzero(form == i)
+        if len(at):
+            one = fitted.fits[str(label)]
+            drawn = coupling.draws(name, one, fitted.best)
+            part = replace(drawn, theta=drawn.theta[at], run_variance=drawn.run_variance[at])
+            yield Form(_holding(one, part), at)
+
+
+def _holding(one: Fit, drawn: Draws) -> Fit:
+    """Return the fit with other draws."""
+    copy = replace(one)
+    copy.__dict__["draws_or_reason"] = drawn
+    return copy
+
+
+def _named(fitted: Any) -> dict[str, Fitted]:
+    if isinstance(fitted, Fit | Forecast):
+        return {fitted.metric.name: fitted}
+    kind = type(fitted).__name__
+    if not isinstance(fitted, Mapping) or not fitted:
+        raise TypeError(f"fitted: {kind} is no Fit, Forecast, or mapping of metric to one.")
+    out: dict[str, Fitted] = {}
+    for name, one in cast("dict[str, Any]", fitted).items():
+        if not isinstance(one, Fit | Forecast):
+            raise TypeError(f"fitted[{name!r}]: {type(one).__name__} is no Fit or Forecast.")
+        if one.metric.name != name:
+            raise ValueError(
+                f"fitted[{name!r}] is a fit of {one.metric.name}; write {one.metric.name!r} as its "
+                "key."
+            )
+        out[name] = one
+    return out
+
+
+def _support(one: Fit, points: pd.DataFrame) -> tuple[Array, NDArray[np.str_]]:
+    codes, raw = coordinates(one.problem, points)
+    return support_of(one.problem, one.estimate, one.model.at(raw, codes), raw)
