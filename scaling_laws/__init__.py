@@ -29,7 +29,7 @@ _HOME = {
     "ClassFits": "classes", "fit_classes": "classes", "class_scores": "items",
 }  # fmt: skip
 
-_MODULES = ("cost", "decide", "laws", "recipes")
+_MODULES = ("cost", "decide", "laws", "presets", "recipes")
 
 __all__ = [
     "Axis",
@@ -60,6 +60,7 @@ __all__ = [
     "holdout",
     "laws",
     "load",
+    "presets",
     "read_runs",
     "recipes",
     "simulate",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from scaling_laws.items import class_scores
     from scaling_laws.laws import Axis, Law, Param
     from scaling_laws.metrics import METRICS, Metric
+    from scaling_laws.presets.catalogue import presets
     from scaling_laws.result import Fit
     from scaling_laws.runs import (
         Note,

@@ -45,6 +45,14 @@ POINTS: Mapping[str, Points] = {
             "MMLU, 5-shot, of Qwen3-8B pruned by Minitron, before and after distillation. One "
             "student a size; the 14,042 items of the MMLU test set give the evaluation noise.",
         ),
+        Points(
+            "nemotron-9b-to-7b",
+            "NVIDIA Model-Optimizer, pruning guide (Apache-2.0)",
+            "A 9B Nemotron pruned to 7B, against the tokens of distillation; 0 tokens is pruned and "
+            "not distilled. One run, one checkpoint a row, so rows share an error. MMLU and "
+            "MMLU-Pro are not monotone in tokens. Items are those of the public test sets (14,042 "
+            "and 12,032), not stated by the source; the number of AIME items is not stated.",
+        ),
     )
 }
 
