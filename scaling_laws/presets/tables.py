@@ -48,7 +48,7 @@ POINTS: Mapping[str, Points] = {
         Points(
             "nemotron-9b-to-7b",
             "NVIDIA Model-Optimizer, pruning guide (Apache-2.0)",
-            "A 9B Nemotron pruned to 7B, against the tokens of distillation; 0 tokens is pruned and "
+            "A 9B Nemotron pruned to 7B, against the tokens of distillation; 0 tokens is pruned, "
             "not distilled. One run, one checkpoint a row, so rows share an error. MMLU and "
             "MMLU-Pro are not monotone in tokens. Items are those of the public test sets (14,042 "
             "and 12,032), not stated by the source; the number of AIME items is not stated.",
@@ -70,4 +70,12 @@ def load_points(name: str) -> RunLog:
     source = files("scaling_laws.presets") / "points" / f"{name}.csv"
     lines = source.read_text(encoding="utf-8").splitlines()
     header, *rows = (line.split(",") for line in lines if line)
-    return read_runs([dict(zip(header, row, strict=True)) for row in rows])
+    return read_runs([dict(zip(header, map(_cell, row), strict=True)) for row in rows])
+
+
+def _cell(text: str) -> str | float:
+    """Read numbers as numbers, also in columns that are no fields of a run."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
