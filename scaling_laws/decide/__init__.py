@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "Result": "result", "View": "result", "Why": "result",
+    "smallest": "students",
 }  # fmt: skip
 
-__all__ = ["Result", "View", "Why"]
+__all__ = ["Result", "View", "Why", "smallest"]
 
 if TYPE_CHECKING:
     from scaling_laws.decide.result import Result, View, Why
+    from scaling_laws.decide.students import smallest
 
 
 def __getattr__(name: str) -> Any:

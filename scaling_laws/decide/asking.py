@@ -1,0 +1,272 @@
+"""What questions have in common: targets, points, and which run an answer hangs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling_laws.decide.draws import Joint, main_fit
+from scaling_laws.decide.probability import Targets
+from scaling_laws.result import Fit
+from scaling_laws.runs import Note
+from scaling_laws.show import number
+
+__all__ = [
+    "Limits", "check_share", "decisive_run", "one_point", "points_of", "row_of", "support_notes",
+    "target_words", "targets_of", "words_of",
+]  # fmt: skip
+
+Array = NDArray[np.float64]
+Limits = Mapping[str, float] | float | None
+
+
+def targets_of(joint: Joint, at_least: Limits, at_most: Limits) -> dict[str, tuple[float, float]]:
+    """Return metric -> (at least, at most).
+
+    A plain number is a target of the only metric.
+
+    Raises
+    ------
+    ValueError
+        For no target, an unknown metric, the wrong direction (so that a metric has one target at
+        most), or a value that no model has.
+    """
+    lows, highs = _limits(joint, at_least, "at_least"), _limits(joint, at_most, "at_most")
+    out: dict[str, tuple[float, float]] = {}
+    for name in dict.fromkeys((*lows, *highs)):
+        out[name] = (lows.get(name, -np.inf), highs.get(name, np.inf))
+    if not out:
+        metric = joint.metric(joint.names[0])
+        word = "at_least" if metric.direction == "higher" else "at_most"
+        raise ValueError(f"there is no target: write {word}={{{metric.name!r}: ...}}.")
+    return out
+
+
+def _limits(joint: Joint, given: Limits, what: str) -> dict[str, float]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        if len(joint.names) > 1:
+            raise ValueError(f"{what} = {given!r}: say of which metric, {what}={{...: {given!r}}}.")
+        given = {joint.names[0]: given}
+    for name, value in given.items():
+        if name not in joint.names:
+            raise ValueError(
+                f"{what} names {name!r}, but the fit is of {', '.join(joint.names)}; pass "
+                f"{{metric: fit, ...}} with a fit of {name!r}, or drop the target."
+            )
+        metric = joint.metric(name)
+        wanted = "at_least" if metric.direction == "higher" else "at_most"
+        if what != wanted:
+            raise ValueError(
+                f"{name} is better {metric.direction}: write {wanted}={{{name!r}: {value:g}}}."
+            )
+        if metric.top is not None and not (metric.floor or 0.0) <= value <= metric.top:
+            raise ValueError(
+                f"{what}: {name} = {value:g} is not between its floor {metric.floor or 0:g} and "
+                f"its top {metric.top:g}; write a score on that scale."
+            )
+    return {name: float(value) for name, value in given.items()}
+
+
+def check_share(value: float, what: str) -> None:
+    """Refuse a confidence or level outside (0, 1)."""
+    if not 0 < value < 1:
+        raise ValueError(f"{what} = {value!r} is not in (0, 1); write 0.9 for 90 %.")
+
+
+def target_words(targets: Targets) -> str:
+    """Return the targets in words."""
+    parts: list[str] = []
+    for name, (low, high) in targets.items():
+        parts += [f"{name} >= {low:g}"] * bool(np.isfinite(low))
+        parts += [f"{name} <= {high:g}"] * bool(np.isfinite(high))
+    return " and ".join(parts)
+
+
+# --- points ---------------------------------------------------------------------------------------
+def points_of(
+    joint: Joint,
+    candidates: pd.DataFrame | None,
+    axes: Mapping[str, Any],
+    default: Callable[[str], Sequence[float] | Array],
+) -> pd.DataFrame:
+    """Return candidates as a frame: the given one, or every combination of the axes' values.
+
+    Parameters
+    ----------
+    axes : mapping
+        Value or values by axis or factor. What the laws do not know is kept for serving; a mapping
+        gives a value to each level of a factor.
+    default : callable
+        Values of an axis that is not given.
+
+    Raises
+    ------
+    ValueError
+        For no candidates, an axis that is missing or no law knows, or a level no run had.
+    """
+    known = (*joint.axes, *joint.factors)
+    if candidates is None:
+        values = {
+            name: _listed(axes[name]) if name in axes else list(default(name))
+            for name in joint.axes
+        }
+        values |= {
+            name: _listed(axes[name]) if name in axes else list(levels)
+            for name, levels in joint.factors.items()
+        }
+        _refuse_empty(all(len(v) for v in values.values()))
+        index = pd.MultiIndex.from_product(list(values.values()), names=list(values))
+        frame = index.to_frame(index=False)
+    else:
+        frame = pd.DataFrame(candidates).reset_index(drop=True)
+        frame = frame.assign(**{n: v for n, v in axes.items() if n in known})
+    _refuse_empty(len(frame) > 0)
+    for name in known:
+        if name not in frame.columns:
+            raise ValueError(
+                f"the candidates have no column {name!r}; the law is a function of "
+                f"{', '.join(known)}."
+            )
+    for name, value in axes.items():
+        if name not in known:
+            frame[name] = _spread(name, value, frame, joint)
+    return frame
+
+
+def _refuse_empty(enough: bool) -> None:
+    if not enough:
+        raise ValueError("there are no candidates; give at least one, such as kept=[.58, .37].")
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        return [value]
+    return list(value)
+
+
+def _spread(name: str, value: Any, frame: pd.DataFrame, joint: Joint) -> Any:
+    """Return a column of something that no law knows: a number, or one for each level."""
+    if isinstance(value, Mapping):
+        levels = cast("Mapping[str, Any]", value)
+        for factor in joint.factors:
+            words = frame[factor].astype(str)
+            if set(words) <= {str(k) for k in levels}:
+                return words.map({str(k): v for k, v in levels.items()}).astype(float)
+        raise ValueError(
+            f"{name}: {', '.join(map(str, levels))} are not the levels of a factor of the fit."
+        )
+    if name not in _EXTRA:
+        known = [*joint.axes, *joint.factors]
+        close = get_close_matches(name, [*known, *_EXTRA], n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{name!r} is no axis of the fit.{hint} It has {', '.join(known)}.")
+    return value
+
+
+# Columns that the costs of serving read.
+_EXTRA = ("tokens_in", "tokens_out", "batch", "load", "weight_bits", "group")
+
+
+def one_point(joint: Joint, axes: Mapping[str, Any], free: Sequence[str] = ()) -> dict[str, Any]:
+    """Return values of all axes and factors but the `free` ones; levels may be left out if single.
+
+    Raises
+    ------
+    ValueError
+        For what is missing, unknown, or more than one value.
+    """
+    known = {**{a: joint.seen(a) for a in joint.axes}, **joint.factors}
+    for name in axes:
+        if name not in known or name in free:
+            wanted = ", ".join(k for k in known if k not in free) or "no further axis"
+            raise ValueError(f"{name!r} can't be given here; the question takes {wanted}.")
+    point: dict[str, Any] = {}
+    for name, levels in known.items():
+        if name in free:
+            continue
+        if name in axes:
+            values = _listed(axes[name])
+            if len(values) != 1:
+                raise ValueError(f"{name} = {values}: one value is asked for.")
+            point[name] = values[0]
+        elif len(levels) == 1:
+            point[name] = levels[0]
+        else:
+            seen = ", ".join(v if isinstance(v, str) else f"{v:g}" for v in levels[:8])
+            raise ValueError(f"say at which {name}: {name}=...; the log has {seen}.")
+    return point
+
+
+def words_of(point: Mapping[str, Any]) -> str:
+    """Return a point in words."""
+    return ", ".join(
+        f"{k} {v}" if isinstance(v, str) else f"{k} {number(float(v))}" for k, v in point.items()
+    )
+
+
+def support_notes(joint: Joint, points: pd.DataFrame) -> tuple[Note, ...]:
+    """Say how far beyond the log an answer lies."""
+    far = joint.support(points)
+    beyond = far[far["support"] == "outside"]
+    if len(beyond):
+        row = int(np.argmax(far["distance"].to_numpy()))
+        given = row_of(points, row)
+        point = {k: given[k] for k in (*joint.axes, *joint.factors) if k in given}
+        sentence = (
+            f"{words_of(point)} lies outside the log, {far['distance'].iloc[row]:.2g} of its "
+            "log-range beyond; add runs nearer to it before relying on this."
+        )
+        return (Note("outside", "warning", sentence),)
+    if (far["support"] == "corner").any():
+        sentence = "The answer lies in a corner of the log that no run fills; one run there helps."
+        return (Note("corner", "info", sentence),)
+    return ()
+
+
+# --- the run that matters most --------------------------------------------------------------------
+def decisive_run(
+    joint: Joint, name: str, question: Callable[[Fit], float] | Mapping[str, Any], what: str
+) -> str:
+    """Say without which unit of the log an answer moves most.
+
+    Parameters
+    ----------
+    question : callable or mapping
+        Of the fit of this metric (its main form): a number, or a point to predict at.
+    what : str
+        What the number is.
+    """
+    one = main_fit(joint.fits[name])
+    try:
+        found = one.influence(question).frame
+    except ValueError as why:
+        return f"no run could be left out: {why}"
+    moved = found[np.isfinite(found["change"])]
+    if not len(moved):
+        return "without any one of the runs the answer stays open"
+    first = row_of(moved, int(np.argmax(np.abs(moved["change"].to_numpy(dtype=float)))))
+    kind, which = one.problem.unit_kind, str(first["which"])
+    if first["change"] == 0:
+        return f"no single {kind} moves the answer"
+    unit = which if which.startswith(kind) else f"the {kind} {which}"
+    without, base = float(first["answer"]), float(first["answer"]) - float(first["change"])
+    digits = 3
+    while digits < 6 and number(without, digits) == number(base, digits):
+        digits += 1
+    return f"without {unit} {what} is {number(without, digits)} instead of {number(base, digits)}"
+
+
+def row_of(frame: pd.DataFrame, position: int) -> dict[str, Any]:
+    """Return a row as plain Python values."""
+    out: dict[str, Any] = {}
+    for column in frame.columns:
+        value: Any = frame[column].iloc[position]
+        out[str(column)] = value.item() if hasattr(value, "item") else value
+    return out
