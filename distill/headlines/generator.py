@@ -17,7 +17,7 @@ from .wordings import POOLS, WORDINGS
 __all__ = ["VAGUE_SHARE", "generate", "headline_splits", "headline_task", "seconds", "statuses"]
 
 # Share of each event's headlines that are worded so that another event fits as well.
-VAGUE_SHARE = 0.20
+VAGUE_SHARE = 0.18
 
 VAGUE_OF = {label: tuple(key for key in VAGUE if label in key) for label in LABELS}
 
