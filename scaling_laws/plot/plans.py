@@ -1,0 +1,91 @@
+"""Fronts and candidate runs as figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scaling_laws.plot.style import COLOURS, axes_of, plain_log_axis, tidy
+
+if TYPE_CHECKING:
+    from scaling_laws.decide.frontier import Frontier
+    from scaling_laws.decide.proposals import Proposal
+
+__all__ = ["plot_next_runs", "plot_pareto"]
+
+_GREY = "#999999"
+# Candidates that a marker can still show one by one; of more, evenly spaced ones are drawn.
+_MOST = 4000
+# Candidates on the front with at least this probability carry their interval.
+_LIKELY = 0.5
+
+
+def _words(text: Any) -> str:
+    return str(text).replace("$", r"\$")
+
+
+def plot_next_runs(found: Proposal, ax: Any = None) -> Any:
+    """Draw the share of variance that each candidate removes alone against its cost.
+
+    The chosen ones are numbered in their order; what is worth less than the best ratio of reduction
+    and cost lies right of the dashed line.
+    """
+    ax = axes_of(ax)
+    frame = found.frame
+    chosen = frame[frame["runs"] > 0]
+    others = frame[frame["runs"] == 0]
+    others = others.iloc[np.linspace(0, len(others) - 1, min(len(others), _MOST)).astype(int)]
+    ax.plot(others["cost"], others["reduction"], linestyle="", marker=".", color=_GREY,
+            alpha=0.5, label="not chosen")  # fmt: skip
+    ax.plot(chosen["cost"], chosen["reduction"], linestyle="", marker="o", color=COLOURS[1],
+            label="chosen, in order")  # fmt: skip
+    for place, (_, row) in enumerate(chosen.iterrows()):
+        ax.annotate(f"{int(row['order'])}", (row["cost"], row["reduction"]),
+                    xytext=(4, 5 if place % 2 else -11), textcoords="offset points",
+                    fontsize="small", color=COLOURS[1])  # fmt: skip
+    costs = frame["cost"].to_numpy(dtype=float)
+    low, high = float(costs.min()), float(costs.max())
+    if high > low * 1.5:
+        ax.set_xscale("log")
+        plain_log_axis(ax.xaxis, low, high * 1.001)
+    ax.set_ylim(0.0, 1.05 * max(float(frame["reduction"].max()), 1e-9))
+    ax.set_xlabel("cost of the run")
+    ax.set_ylabel("share of the answer's variance removed")
+    left = float(found.values["variance_left"])
+    ax.set_title(f"{int(found.values['runs'])} runs leave {left:.0%} of the variance", loc="left",
+                 fontsize="medium")  # fmt: skip
+    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.06), ncol=2)
+    tidy(ax)
+    return ax
+
+
+def plot_pareto(found: Frontier, ax: Any = None) -> Any:
+    """Draw the first score against the first cost; the darker, the likelier on the front."""
+    ax = axes_of(ax)
+    x, y = found.costs[0], found.scores[0]
+    frame = found.frame.sort_values("probability")
+    frame = frame.iloc[np.linspace(0, len(frame) - 1, min(len(frame), _MOST)).astype(int)]
+    at, value = frame[x].to_numpy(dtype=float), frame[y].to_numpy(dtype=float)
+    sure = frame["probability"].to_numpy(dtype=float)
+    likely = sure >= _LIKELY
+    ax.vlines(at[likely], frame[f"{y}_low"][likely], frame[f"{y}_high"][likely], color=COLOURS[0],
+              alpha=0.4, linewidth=1.0)  # fmt: skip
+    drawn = ax.scatter(at, value, c=sure, cmap="Blues", vmin=-0.25, vmax=1.0, s=22,
+                       edgecolors="#666666", linewidths=0.4, zorder=3)  # fmt: skip
+    bar = ax.get_figure(root=True).colorbar(drawn, ax=ax, fraction=0.05, pad=0.02)
+    bar.ax.set_ylim(0.0, 1.0)
+    bar.set_label("probability of being on the front")
+    order = np.argsort(at[likely])
+    ax.plot(at[likely][order], value[likely][order], color=COLOURS[0], linewidth=0.9)
+    if len(found.scores) == 1:
+        for row in np.flatnonzero(likely)[:: max(1, int(likely.sum()) // 6)]:
+            ax.annotate(_words(found.label(frame.iloc[row])), (at[row], value[row]), xytext=(5, -9),
+                        textcoords="offset points", fontsize="x-small")  # fmt: skip
+    if (at > 0).all() and at.max() > 3.0 * at.min():
+        ax.set_xscale("log")
+        plain_log_axis(ax.xaxis, float(at.min()), float(at.max()) * 1.001)
+    ax.set_xlabel(_words(x))
+    ax.set_ylabel(_words(y))
+    tidy(ax)
+    return ax
