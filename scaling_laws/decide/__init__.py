@@ -16,11 +16,22 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "Result": "result", "View": "result", "Why": "result",
     "smallest": "students",
+    "by_class": "rare", "labels_needed": "labels", "marginal": "labels",
 }  # fmt: skip
 
-__all__ = ["Result", "View", "Why", "smallest"]
+__all__ = [
+    "Result",
+    "View",
+    "Why",
+    "by_class",
+    "labels_needed",
+    "marginal",
+    "smallest",
+]
 
 if TYPE_CHECKING:
+    from scaling_laws.decide.labels import labels_needed, marginal
+    from scaling_laws.decide.rare import by_class
     from scaling_laws.decide.result import Result, View, Why
     from scaling_laws.decide.students import smallest
 

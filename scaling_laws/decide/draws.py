@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.chains import position_of
 from scaling_laws.checks import support_of
 from scaling_laws.decide.coupling import Coupling, couple
 from scaling_laws.forecast import Forecast
@@ -23,7 +24,7 @@ from scaling_laws.metrics import Metric
 from scaling_laws.points import coordinates
 from scaling_laws.result import DRAWS, Fit, Interval
 
-__all__ = ["Ask", "Fitted", "Form", "Joint", "joint_of", "main_fit"]
+__all__ = ["Ask", "Fitted", "Form", "Joint", "joint_of", "main_fit", "stages_of"]
 
 Array = NDArray[np.float64]
 Fitted = Fit | Forecast
@@ -155,6 +156,20 @@ class Joint:
             out[far] = out[far] * np.exp(move) if log else out[far] + move
         return out
 
+    def run_sd(self, name: str, points: pd.DataFrame) -> Array:
+        """Return the sd of a new run on the residual scale, ``[points, draws]``."""
+        out = np.empty((len(points), self.count))
+        for form in self.forms[name]:
+            kept = points["kept"].to_numpy(dtype=float) if "kept" in points else None
+            sd = np.sqrt(form.fit.draws.run_variance)
+            out[:, form.at] = stages_of(form.fit, kept)[:, None] * sd
+        return out
+
+    def residual(self, name: str, points: pd.DataFrame) -> Array:
+        """Return draws of the curve on the residual scale, ``[points, draws]``."""
+        values = self.values(name, points, "mean")
+        return np.log(values) if main_fit(self.fits[name]).model.link.kind == "log" else values
+
     def beyond(self, name: str, points: pd.DataFrame) -> tuple[NDArray[np.intp], Array, Array]:
         """Return what a Forecast adds outside its log: points, an error's sd there, its normals.
 
@@ -175,6 +190,15 @@ class Joint:
             drawn = np.log(drawn)
         sd = np.sqrt(np.maximum((fitted.growth * distance[far]) ** 2 - drawn.var(1), 0.0))
         return far, sd, np.random.default_rng((self.seed, 5)).standard_normal(self.count)
+
+
+def stages_of(one: Fit, kept: Array | None) -> Array:
+    """Return the factor on the sd of a run's error: a chain's errors grow with its stages."""
+    if one.estimate.chains is None or kept is None:
+        return np.ones(1)
+    seen = one.problem.frame["kept"].to_numpy(dtype=float)
+    rho = one.estimate.chains.rho
+    return np.sqrt(rho * position_of(one.estimate.chains, seen, kept) + 1.0 - rho)
 
 
 def joint_of(fitted: Ask, rng: Any = None) -> Joint:

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.chains import position_of
-from scaling_laws.decide.draws import Form, Joint
+from scaling_laws.decide.draws import Form, Joint, stages_of
 from scaling_laws.points import coordinates
-from scaling_laws.result import Fit, Interval
+from scaling_laws.result import Interval
 
 __all__ = ["Targets", "probabilities"]
 
@@ -116,13 +115,4 @@ class _Placed:
         self.form = form
         codes, raw = coordinates(form.fit.problem, points)
         self.model = form.fit.model.at(raw, codes)
-        self.stages = _stages(form.fit, raw.get("kept"))
-
-
-def _stages(one: Fit, kept: Array | None) -> Array:
-    """Factor on the sd of a run's error at each point: a chain's errors grow with its stages."""
-    if one.estimate.chains is None or kept is None:
-        return np.ones(1)
-    seen = one.problem.frame["kept"].to_numpy(dtype=float)
-    rho = one.estimate.chains.rho
-    return np.sqrt(rho * position_of(one.estimate.chains, seen, kept) + 1.0 - rho)
+        self.stages = stages_of(form.fit, raw.get("kept"))
