@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.plot.parts import Line, grid_of, smoothed
 from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
 from scaling_laws.result import Fit
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_choice", "plot_fit", "plot_holdout"]
 
 Array = NDArray[np.float64]
-Line = dict[str, Any]
 
-_POINTS = 160
 _MOST_LINES = 5
 # A legend of more lines than this stands beside the axes: inside it would cover some.
 _MOST_INSIDE = 4
@@ -67,7 +66,7 @@ def plot_fit(
     lines = [fixed] if fixed else _lines(frame, others)
     xs = frame[x].to_numpy(dtype=float)
     low, high = float(xs.min()), float(xs.max())
-    grid = _grid(low, high, x)
+    grid = grid_of(low, high, x, _BEYOND)
     colour_of, marker_of = _codes(lines, others, base.law.by)
     for line in lines:
         colour, marker = colour_of(line), marker_of(line)
@@ -129,14 +128,6 @@ def _codes(
     return pick(first, COLOURS), pick(rest, MARKERS)
 
 
-def _grid(low: float, high: float, x: str) -> Array:
-    span = np.log(high / low) if high > low else 1.0
-    begin, end = float(np.log(low) - _BEYOND * span), float(np.log(high) + _BEYOND * span)
-    if x == "kept":
-        end = min(end, 0.0)
-    return np.exp(np.linspace(begin, end, _POINTS))
-
-
 def _one_line(
     ax: Any,
     fit: Fit | Forecast,
@@ -152,23 +143,13 @@ def _one_line(
     mean = fit.predict(points, interval="mean", level=level)
     if run:
         one = fit.predict(points, interval="run", level=level)
-        low, high = (_smooth(mean[end], one[end]) for end in ("low", "high"))
+        low, high = (smoothed(mean[end], one[end]) for end in ("low", "high"))
         ax.fill_between(grid, low, high, color=colour, alpha=0.10, linewidth=0)
     ax.fill_between(grid, mean["low"], mean["high"], color=colour, alpha=0.22, linewidth=0)
     inside = (grid >= seen[0]) & (grid <= seen[1])
     estimate = mean["estimate"].to_numpy()
     ax.plot(grid, estimate, color=colour, linewidth=1.2, linestyle=(0, (4, 2)))
     ax.plot(grid[inside], estimate[inside], color=colour, linewidth=1.8)
-
-
-def _smooth(mean: pd.Series[float], run: pd.Series[float]) -> Array:
-    """End of a run's interval with the jitter of its simulated noise averaged over neighbours."""
-    beyond = (run - mean).to_numpy(dtype=float)
-    half = _POINTS // 16
-    wide = np.pad(beyond, half, mode="edge")
-    window = np.full(2 * half + 1, 1.0 / (2 * half + 1))
-    smoothed = np.convolve(wide, window, "valid")
-    return np.asarray(mean.to_numpy(dtype=float) + smoothed, float)
 
 
 def _one_scatter(
@@ -230,7 +211,7 @@ def plot_choice(choice: Choice, ax: Any = None) -> Any:
     line = _lines(frame, others)[0]
     ax = plot_fit(forecast, ax, x=x, fixed=line)
     xs = frame[x].to_numpy(dtype=float)
-    grid = _grid(float(xs.min()), float(xs.max()), x)
+    grid = grid_of(float(xs.min()), float(xs.max()), x, _BEYOND)
     for i, (form, one) in enumerate(choice.fits.items()):
         guess = one.predict(pd.DataFrame({x: grid, **line}), interval=None)["estimate"]
         weight = float(choice.forecast.weights[form])

@@ -1,17 +1,52 @@
-"""What all figures share: colours that colour-blind readers can tell apart, plain log axes."""
+"""What all figures share: colours that colour-blind readers can tell apart, plain log axes, text.
+
+No function shows a figure or touches ``rcParams``. Sizes are those of print: `blank` makes Axes of
+a column (85 mm) or a page (170 mm), and text stays between 6.5 and 9 points on either.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["COLOURS", "MARKERS", "axes_of", "plain_log_axis", "save_figure", "tidy"]
+__all__ = [
+    "COLOURS", "GREY", "LINES", "MARKERS", "axes_of", "blank", "figure_of", "finish", "is_wide",
+    "legend_above", "margin_label", "plain_log_axis", "plain_number", "save_figure", "small",
+    "text_of", "tidy",
+]  # fmt: skip
 
 # Okabe & Ito (2008), without the yellow that vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.4)), (0, (4, 1.6, 1, 1.6)))
+GREY = "#666666"
+
+_INCH = 25.4
+# Axes on a narrower figure than this (inches) get the smaller text.
+_NARROW = 4.5
+# Space between two labels of an axis, in points.
+_GAP = 4.0
+_TICKS: tuple[tuple[float, ...], ...] = (
+    (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
+    (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0),
+    (1.0, 2.0, 5.0),
+    (1.0, 3.0),
+    (1.0,),
+)
+
+
+def blank(width: float = 85.0, height: float | None = None) -> Any:
+    """Return Axes of a new figure of a size in mm; the height is two thirds of the width."""
+    return _figure(width, 0.68 * width if height is None else height).add_subplot()
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width / _INCH, height / _INCH), layout="constrained")
 
 
 def axes_of(ax: Any) -> Any:
@@ -23,25 +58,69 @@ def axes_of(ax: Any) -> Any:
     return Figure(figsize=(6.4, 4.2), layout="constrained").add_subplot()
 
 
+def figure_of(figure: Any, width: float = 170.0, height: float = 68.0) -> Any:
+    """Return the caller's figure, or a new one of a size in mm."""
+    return _figure(width, height) if figure is None else figure
+
+
+def is_wide(figure: Any) -> bool:
+    """Whether a figure holds panels side by side at a readable size."""
+    return _inches(figure)[0] >= _NARROW
+
+
+def _inches(figure: Any) -> tuple[float, float]:
+    """Size of a figure, or of a part of one, in inches."""
+    box = figure.bbox.transformed(figure.dpi_scale_trans.inverted())
+    return float(box.width), float(box.height)
+
+
+def small(ax: Any) -> float:
+    """Size of small text, in points."""
+    return 8.0 if _inches(ax.get_figure())[0] >= _NARROW else 6.5
+
+
 def plain_log_axis(axis: Any, low: float, high: float) -> None:
-    """Label a log axis with plain numbers: 6k, 400k, 1.5M."""
+    """Label a log axis with plain numbers, as many as fit beside each other: 6k, 400k, 1.5M."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    steps: tuple[float, ...] = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
-    if high / low < 12:
-        steps = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [s * 10.0**d for d in decades for s in steps]
-    axis.set_major_locator(FixedLocator([t for t in ticks if low * 0.999 <= t <= high * 1.001]))
+    axis.set_major_locator(FixedLocator(_log_ticks(axis, low, high)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(_plain))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
 
 
-def _plain(value: float, _position: int | None = None) -> str:
+def _log_ticks(axis: Any, low: float, high: float) -> list[float]:
+    box = axis.axes.get_window_extent()
+    figure = axis.axes.get_figure(root=True)
+    points = 72.0 / figure.dpi * (box.width if axis.axis_name == "x" else box.height)
+    size = small(axis.axes)
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks: list[float] = []
+    # From dense to sparse, at last some of the decades.
+    for steps, stride in [*((s, 1) for s in _TICKS), *((_TICKS[-1], n) for n in range(2, 9))]:
+        ticks = [s * 10.0**d for d in decades if d % stride == 0 for s in steps]
+        ticks = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
+        gaps = np.diff(np.log(ticks)) / np.log(high / low) * points
+        if axis.axis_name == "x":
+            lengths = np.array([0.6 * size * len(plain_number(t)) for t in ticks])
+            needed = 0.5 * (lengths[1:] + lengths[:-1]) + _GAP
+        else:
+            needed = np.full(len(gaps), 1.5 * size)
+        if len(ticks) <= 10 and (gaps >= needed).all():
+            break
+    return ticks
+
+
+def plain_number(value: float, digits: int = 4) -> str:
+    """Return a number as a reader would write it: 6k, 400k, 1.5M, 0.16."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:.4g}{letter}"
+            return f"{value / size:.{digits}g}{letter}"
     return f"{value:.3g}"
+
+
+def text_of(words: Any) -> str:
+    """Return text in which no dollar starts mathematics."""
+    return str(words).replace("$", r"\$")
 
 
 def tidy(ax: Any) -> None:
@@ -52,6 +131,38 @@ def tidy(ax: Any) -> None:
     ax.set_axisbelow(True)
 
 
+def finish(ax: Any, x: str = "", y: str = "") -> None:
+    """Label the axes, set text to the size of the figure, and `tidy`."""
+    size = small(ax)
+    ax.set_xlabel(text_of(x), fontsize=size + 1.0)
+    ax.set_ylabel(text_of(y), fontsize=size + 1.0)
+    ax.tick_params(labelsize=size)
+    tidy(ax)
+
+
+def legend_above(ax: Any, handles: Sequence[Any], title: str = "") -> None:
+    """Put a legend over the axes, where it covers no data, in as many columns as fit."""
+    size = small(ax)
+    width = 72.0 * _inches(ax.get_figure())[0] * ax.get_position().width
+    # A handle and its space take about 4.2 times the size of the text.
+    column = size * (4.2 + 0.55 * max(len(h.get_label()) for h in handles))
+    columns = max(1, min(len(handles), int(width / column), 4))
+    # Equal rows look better than one entry alone on the last.
+    rows = -(-len(handles) // columns)
+    ax.legend(handles=handles, frameon=False, fontsize=size, loc="lower left",
+              bbox_to_anchor=(-0.02, 1.0), ncols=-(-len(handles) // rows), borderaxespad=0.2,
+              title=text_of(title) or None, title_fontsize=size, alignment="left", handlelength=2.6,
+              columnspacing=1.2, labelspacing=0.35)  # fmt: skip
+
+
+def margin_label(ax: Any, y: float, words: str, colour: str = GREY) -> None:
+    """Write beside the right end of the axes, at a height in data units."""
+    ax.annotate(text_of(words), (1.0, y), xycoords=("axes fraction", "data"), xytext=(3, 0),
+                textcoords="offset points", ha="left", va="center", fontsize=small(ax),
+                color=colour, annotation_clip=False)  # fmt: skip
+
+
 def save_figure(ax: Any, path: str | Path) -> None:
-    """Write the figure that holds the Axes; the suffix names the format."""
-    ax.get_figure(root=True).savefig(path, dpi=160)
+    """Write the figure, or the one that holds the Axes; the suffix names the format."""
+    figure = ax.get_figure(root=True) if hasattr(ax, "get_figure") else ax
+    figure.savefig(path, dpi=160)
