@@ -185,9 +185,19 @@ def demo(
     out: Annotated[
         Path | None, typer.Option(help="Write text, figure, tables and fits here.")
     ] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="Write an empty table of a whole design here (.csv).")
+    ] = None,
+    log: Annotated[Path | None, typer.Option(help="A filled table, or any run log.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Do the main job on published points: F1 against examples x size, MMLU against kept."""
+    """Do the main job on published points, or on your table: F1 and MMLU by examples, size, format.
+
+    Without a table: F1 against examples x size, MMLU against kept, from published points.
+    """
+    if template is not None or log is not None:
+        _demo_table(template, log, out, as_json)
+        return
     from scaling_laws.demo import run_demo
 
     with _waiting("fitting"):
@@ -203,6 +213,26 @@ def demo(
     })  # fmt: skip
     if written and not as_json:
         print("\nWritten: " + ", ".join(str(p) for p in written))
+
+
+def _demo_table(template: Path | None, log: Path | None, out: Path | None, as_json: bool) -> None:
+    from scaling_laws.demo_table import run_table, write_design
+
+    if template is not None:
+        written = write_design(template)
+        _show(f"Written: {written}", as_json, lambda: {"written": [str(written)]})
+    if log is None:
+        return
+    with _waiting("fitting"):
+        shown = run_table(log)
+        text = shown.text()
+        made = [] if out is None else shown.save(out)
+    _show(text, as_json, lambda: {
+        "fits": {k: _fit_plain(f) for k, f in shown.fits.items()},
+        "collapses": {k: _fit_plain(f) for k, f in shown.collapses.items()},
+        "holdout": {k: {"are": h.are, "coverage": h.coverage} for k, h in shown.held.items()},
+        "failed": dict(shown.failed), "written": [str(p) for p in made],
+    })  # fmt: skip
 
 
 def _fit_plain(fit: Any) -> dict[str, Any]:
