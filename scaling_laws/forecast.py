@@ -234,12 +234,19 @@ def weigh(fits: Mapping[str, Fit], rolled: Rolled) -> tuple[pd.DataFrame, pd.Ser
 
     ``weight ~ exp(-AICc / 2) * (rolling mean squared error)^(-origins / 2)``. Plain stacking of few
     correlated forecast errors has heavy tails; the in-sample term steadies it.
+
+    Where the runs are too few for either, the forms with the fewest parameters share the weight,
+    and every form counts as admissible: the others still widen what lies beyond the data.
     """
     forms = list(fits)
     criterion = aicc(fits)
     score = -0.5 * (criterion - criterion.min())
-    if criterion.isna().all():
+    free = pd.Series([int(f.estimate.free.sum()) for f in fits.values()], index=forms)
+    untold = criterion.isna().all()
+    if untold:
         score = pd.Series(0.0, index=forms)
+        if not rolled.origins:
+            score = score.where(free == free.min(), -np.inf)
     mean_square = rolled.mean_square().reindex(forms) if rolled.origins else None
     if mean_square is not None:
         score = score - 0.5 * rolled.origins * np.log(np.maximum(mean_square, 1e-300))
@@ -248,12 +255,12 @@ def weigh(fits: Mapping[str, Fit], rolled: Rolled) -> tuple[pd.DataFrame, pd.Ser
     weights = weights / weights.sum()
     frame = pd.DataFrame(
         {
-            "parameters": [int(f.estimate.free.sum()) for f in fits.values()],
+            "parameters": free,
             "rows": [f.problem.n for f in fits.values()],
             "aicc": criterion,
             "rolling_rmse": np.nan if mean_square is None else np.sqrt(mean_square),
             "weight": weights,
-            "admissible": _admissible(forms, rolled, weights),
+            "admissible": _admissible(forms, rolled, weights) | (untold and not rolled.origins),
         },
         index=pd.Index(forms, name="form"),
     )

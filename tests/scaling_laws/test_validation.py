@@ -120,6 +120,16 @@ def test_too_few_runs_have_no_aicc():
     assert choice.frame["weight"].tolist() == [1.0]
 
 
+def test_where_nothing_tells_forms_apart_the_fewest_parameters_count():
+    """Four points pass through any plateau; only its width is believed."""
+    points = zip((1, 0.8, 0.6, 0.4), (0.74, 0.70, 0.50, 0.32), strict=True)
+    rows = [{"kept": kept, "mmlu": score, "mmlu_se": 0.005} for kept, score in points]
+    choice = sl.choose([sl.laws.Plateau(), sl.laws.Collapse()], sl.read_runs(rows), "mmlu")
+    assert choice.frame["aicc"].isna().all()
+    assert choice.frame["weight"].to_dict() == {"Collapse": 1.0, "Plateau": 0.0}
+    assert choice.frame["admissible"].all()
+
+
 def test_no_form_fits():
     with pytest.raises(ValueError, match="no form can be fitted"):
         sl.choose([sl.laws.Chinchilla()], pd.DataFrame({"examples": [1.0], "loss": [2.0]}), "loss")
