@@ -317,7 +317,7 @@ def grid_for(
     tried = [k for k in order if budget is None or costs[k] <= budget]
     if not tried:
         raise ValueError(
-            f"grid_for: the cheapest grid costs {costs[order[0]]:g}, above the budget of {budget:g}."
+            f"grid_for: the cheapest grid costs {costs[order[0]]:g}, above budget = {budget:g}."
         )
     rows: list[dict[str, Any]] = []
     source = as_generator(rng)
