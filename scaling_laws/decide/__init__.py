@@ -16,22 +16,48 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "Result": "result", "View": "result", "Why": "result",
     "smallest": "students",
+    "divergence": "curves", "half_point": "curves", "safe_range": "curves", "knee": "knees",
     "by_class": "rare", "labels_needed": "labels", "marginal": "labels",
+    "plan": "bills", "break_even": "economics", "pareto": "frontier", "limits": "horizon",
+    "surprise": "horizon", "design_power": "power", "grid_for": "power", "next_runs": "proposals",
+    "cascade": "relay",
 }  # fmt: skip
 
 __all__ = [
     "Result",
     "View",
     "Why",
+    "break_even",
     "by_class",
+    "cascade",
+    "design_power",
+    "divergence",
+    "grid_for",
+    "half_point",
+    "knee",
     "labels_needed",
+    "limits",
     "marginal",
+    "next_runs",
+    "pareto",
+    "plan",
+    "safe_range",
     "smallest",
+    "surprise",
 ]
 
 if TYPE_CHECKING:
+    from scaling_laws.decide.bills import plan
+    from scaling_laws.decide.curves import divergence, half_point, safe_range
+    from scaling_laws.decide.economics import break_even
+    from scaling_laws.decide.frontier import pareto
+    from scaling_laws.decide.horizon import limits, surprise
+    from scaling_laws.decide.knees import knee
     from scaling_laws.decide.labels import labels_needed, marginal
+    from scaling_laws.decide.power import design_power, grid_for
+    from scaling_laws.decide.proposals import next_runs
     from scaling_laws.decide.rare import by_class
+    from scaling_laws.decide.relay import cascade
     from scaling_laws.decide.result import Result, View, Why
     from scaling_laws.decide.students import smallest
 

@@ -180,7 +180,8 @@ def _of_items(
     low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
     threshold = np.append(sure[order], 1.0)[passed]
     frame = pd.DataFrame({
-        "share": share, "threshold": threshold, "accuracy": _curve(right[order], taught[order], passed),
+        "share": share, "threshold": threshold,
+        "accuracy": _curve(right[order], taught[order], passed),
         "low": low, "high": high, "price": prices[0] + share * prices[1],
     })  # fmt: skip
     values = {"student": float(right.mean()), "teacher": float(taught.mean()),
