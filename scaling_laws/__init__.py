@@ -25,6 +25,7 @@ _HOME = {
     "Choice": "validation", "Forecast": "validation", "choose": "validation",
     "holdout": "validation",
     "coverage": "study", "simulate": "study",
+    "compare_steps": "twostep", "two_step": "twostep",
     "Backtest": "backtesting", "backtest": "backtesting",
     "ClassFits": "classes", "fit_classes": "classes", "class_scores": "items",
 }  # fmt: skip
@@ -51,6 +52,7 @@ __all__ = [
     "backtest",
     "choose",
     "class_scores",
+    "compare_steps",
     "cost",
     "coverage",
     "decide",
@@ -66,6 +68,7 @@ __all__ = [
     "simulate",
     "template",
     "transfer",
+    "two_step",
     "update",
 ]
 
@@ -91,6 +94,7 @@ if TYPE_CHECKING:
     )
     from scaling_laws.saved import load
     from scaling_laws.study import coverage, simulate
+    from scaling_laws.twostep import compare_steps, two_step
     from scaling_laws.validation import Choice, Forecast, choose, holdout
 
 
