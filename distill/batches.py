@@ -24,6 +24,9 @@ __all__ = ["Batch", "batches", "collate", "micro_batches", "step_indices", "step
 class Batch:
     """Padded sequences; position ``i`` of ``weights`` and ``targets`` is about token ``i + 1``.
 
+    Padding is on the right, where no token of a causal model sees it: a model may be run without
+    ``attention_mask``, which spares it the making of a mask for every pair of tokens.
+
     Parameters
     ----------
     indices : tuple of int

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .examples import Example
 
-__all__ = ["Loaded", "load_examples"]
+__all__ = ["Loaded", "load_examples", "read_frame"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def load_examples(path: str | Path, text: str | None = None, label: str | None =
         When no column or several fit; the message names all columns found.
     """
     path = Path(path)
-    frame = _read(path)
+    frame = read_frame(path)
     columns = {
         "text": _column(frame, path, "text", text, _text_like, _TEXT_NAMES),
         "label": _column(frame, path, "label", label, _label_like, _LABEL_NAMES),
@@ -82,7 +82,8 @@ def load_examples(path: str | Path, text: str | None = None, label: str | None =
     return Loaded(examples, labels, columns, tuple(notes))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a ``.csv``, ``.parquet`` or ``.jsonl`` file: a row a line, every cell as it stands."""
     match path.suffix.lower():
         case ".csv":
             # Every cell as it stands: "NA" and "None" are texts, "007" is not a number.

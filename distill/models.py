@@ -39,10 +39,11 @@ def load_model(path: str | Path, dtype: str = "float32", device: Any = "cpu") ->
     Raises
     ------
     ModelError
-        If there is no model, its weights can't be read, or a weight is missing, left over or of
-        another shape than the config says: `transformers` would draw it at random.
+        If there is no model, its weights are packed or can't be read, or a weight is missing, left
+        over or of another shape than the config says: `transformers` would draw it at random.
     """
     path = _folder(path)
+    _refuse_packed(path)
     try:
         with no_bars():
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -202,6 +203,20 @@ def no_bars() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+def _refuse_packed(path: Path) -> None:
+    packed = json.loads((path / "config.json").read_text("utf-8")).get("quantization_config")
+    if packed is None:
+        return
+    method = packed.get("quant_method", "unknown") if isinstance(packed, dict) else packed
+    raise ModelError(
+        f"{path}: config.json has a quantization_config ({method}): its weights are packed and can "
+        "be neither pruned nor trained. Take the model's unpacked weights; or unpack these: load "
+        "them with transformers and the package of that method, call model.dequantize() (for fp8 "
+        "load with FineGrainedFP8Config(dequantize=True)), and save model and tokenizer with "
+        "save_pretrained to a new folder."
+    )
 
 
 def _folder(path: str | Path) -> Path:

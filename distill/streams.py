@@ -73,7 +73,7 @@ class OnlineTeacher:
     def __call__(self, batch: Batch) -> TeacherHidden:
         """Return its hidden states at the supervised positions, in order."""
         states = self.model.get_decoder()(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+            input_ids=batch.input_ids, use_cache=False
         ).last_hidden_state[:, :-1]
         head = self.model.get_output_embeddings().weight
         return TeacherHidden(states[batch.weights > 0], head.detach())

@@ -132,7 +132,7 @@ class _WithLoss(nn.Module):
         device = batch.input_ids.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
             hidden = self.model.get_decoder()(
-                input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+                input_ids=batch.input_ids, use_cache=False
             ).last_hidden_state
             loss = distillation_loss(
                 hidden[:, :-1],

@@ -24,7 +24,7 @@ from .cache import fingerprint
 from .examples import Example
 from .files import write_whole
 from .generate import Reply, generate
-from .load import _read
+from .load import read_frame
 from .task import Task
 
 __all__ = ["Traces", "collect_traces", "instruction_for", "read_traces", "write_traces"]
@@ -293,7 +293,7 @@ def read_traces(
         message says which row.
     """
     path = Path(path)
-    rows = _read(path).astype(object).to_dict("records")
+    rows = read_frame(path).astype(object).to_dict("records")
     rows = [{k: v for k, v in row.items() if not _missing(v)} for row in rows]
     if examples is None:
         examples = [_example(row, f"{path.name} row {i}") for i, row in enumerate(rows, 1)]

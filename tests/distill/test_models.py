@@ -89,6 +89,16 @@ def test_truncated_weights(saved):
         load_model(path)
 
 
+@pytest.mark.parametrize("method", ["bitsandbytes", "fp8"])
+def test_packed_weights(saved, method):
+    path = saved()
+    config = json.loads((path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": method}
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=rf"\({method}\).*unpack.*save_pretrained to a new folder"):
+        load_model(path)
+
+
 def test_no_weights_and_no_model(saved, tmp_path):
     path = saved()
     (path / "model.safetensors").unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, kl_div
 
@@ -43,6 +43,7 @@ def same(a, b):
 # What a step sees
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 3))
 def test_an_epoch_has_every_sequence_once(n, batch, epoch):
     steps = steps_in_epoch(n, batch)
@@ -58,6 +59,7 @@ def test_orders_differ_between_epochs_and_seeds():
     assert len({tuple(order) for order in orders}) == 4
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(30, 200), st.integers(1, 4)
 )
