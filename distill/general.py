@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scaling_laws.metrics import Metric
+from scaling_laws.metrics import METRICS
 
 from .likelihood import evaluating
 from .losses import TeacherHidden, distillation_loss
@@ -18,10 +18,8 @@ from .scores import mean, proportion, triples
 
 __all__ = ["GENERAL_KL", "general_kl", "lm_eval_scores"]
 
-GENERAL_KL = Metric(
-    "general_kl", "lower", "general", meaning="KL from the base model on general text, nats a token"
-)
-"""Pass it in ``metrics=`` to read or fit the scores of `general_kl`."""
+GENERAL_KL = METRICS["general_kl"]
+"""Metric of `general_kl`, in nats a token."""
 
 # Shares of right answers, in the order in which they are looked for.
 _SHARES = ("acc", "exact_match", "acc_norm")
@@ -88,7 +86,7 @@ def lm_eval_scores(
     tasks: Sequence[str],
     *,
     include_path: str | os.PathLike[str] | None = None,
-    defaults: bool = True,
+    defaults: bool | None = None,
     metric: str | None = None,
     num_fewshot: int | None = None,
     limit: int | None = None,
@@ -96,8 +94,18 @@ def lm_eval_scores(
 ) -> dict[str, float]:
     """Score tasks of the Language Model Evaluation Harness, such as ``mmlu`` and ``mmlu_pro``.
 
-    Needs the extra ``scaling-laws[eval]``. Without a network, write task files that read local
-    data (``dataset_path: json`` with ``data_files``) and pass their folder.
+    Needs the extra ``scaling-laws[eval]``. Without a network, copy the harness's task files
+    (``lm_eval/tasks/mmlu/default``, ``lm_eval/tasks/mmlu_pro``) into a folder, let each read files
+    of yours, and pass the folder as `include_path`; its tasks are taken before the harness's::
+
+        dataset_path: json          # in the template that all subjects include
+        dataset_name: null          # in place of the subject's name
+        dataset_kwargs:             # in the file of a subject; the paths are absolute
+          data_files: {test: /data/mmlu/anatomy-test.jsonl, dev: /data/mmlu/anatomy-dev.jsonl}
+
+    A line of MMLU is ``{"question": ..., "choices": [four texts], "answer": 0 to 3}``; one of
+    MMLU-Pro ``{"question": ..., "options": [up to ten texts], "answer": "A" to "J",
+    "cot_content": ..., "category": ...}``, with the splits ``test`` and ``validation``.
 
     Parameters
     ----------
@@ -107,8 +115,9 @@ def lm_eval_scores(
         Names of tasks or groups.
     include_path : path, optional
         Folder of your own task files.
-    defaults : bool
-        Whether the harness indexes its own tasks too; without, it starts seconds faster.
+    defaults : bool, optional
+        Whether the harness looks at its own tasks too, which takes seconds; by default it does
+        where a task is not in `include_path`.
     metric : str, optional
         A share of right answers; by default the first of ``acc``, ``exact_match``, ``acc_norm``
         that the task has.
@@ -136,10 +145,10 @@ def lm_eval_scores(
         raise ImportError(
             'lm_eval_scores needs the harness: pip install "scaling-laws[eval]".'
         ) from error
-    manager = TaskManager(
-        include_path=None if include_path is None else os.fspath(include_path),
-        include_defaults=defaults,
-    )
+    own = None if include_path is None else os.fspath(include_path)
+    manager = TaskManager(include_path=own, include_defaults=bool(defaults))
+    if defaults is None and not set(tasks) <= set(manager.all_tasks):
+        manager = TaskManager(include_path=own)
     with evaluating(model):
         results = simple_evaluate(
             model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),

@@ -106,6 +106,10 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             "quiz", "higher", "general", 0.25, 1.0, "logit", "proportion", "built-in quiz accuracy"
         ),
+        Metric("quiz_nll", "lower", "general", meaning="NLL of the quiz's right option, nats"),
+        Metric(
+            "general_kl", "lower", "general", meaning="KL from the base model on general text, nats"
+        ),
         Metric("loss", "lower", "loss", meaning="loss, nats per token"),
     )
 }
