@@ -41,7 +41,7 @@ def targets_of(joint: Joint, at_least: Limits, at_most: Limits) -> dict[str, tup
     for name in dict.fromkeys((*lows, *highs)):
         out[name] = (lows.get(name, -np.inf), highs.get(name, np.inf))
     if not out:
-        metric = joint.metric(joint.names[0])
+        metric = joint.metric(joint.first)
         word = "at_least" if metric.direction == "higher" else "at_most"
         raise ValueError(f"there is no target: write {word}={{{metric.name!r}: ...}}.")
     return out
@@ -53,7 +53,7 @@ def _limits(joint: Joint, given: Limits, what: str) -> dict[str, float]:
     if not isinstance(given, Mapping):
         if len(joint.names) > 1:
             raise ValueError(f"{what} = {given!r}: say of which metric, {what}={{...: {given!r}}}.")
-        given = {joint.names[0]: given}
+        given = {joint.first: given}
     for name, value in given.items():
         if name not in joint.names:
             raise ValueError(

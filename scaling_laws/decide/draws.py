@@ -83,9 +83,14 @@ class Joint:
         return tuple(self.fits)
 
     @property
+    def first(self) -> str:
+        """The first metric."""
+        return next(iter(self.fits))
+
+    @property
     def count(self) -> int:
         """Number of draws."""
-        return sum(len(form.at) for form in self.forms[self.names[0]])
+        return sum(len(form.at) for form in self.forms[self.first])
 
     def metric(self, name: str) -> Metric:
         """Return a metric by its name."""
@@ -111,7 +116,7 @@ class Joint:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """Rows of the log behind the first metric."""
-        return main_fit(self.fits[self.names[0]]).problem.frame.sort_index()
+        return main_fit(self.fits[self.first]).problem.frame.sort_index()
 
     def seen(self, axis: str) -> Array:
         """Sorted levels of an axis in the rows of all metrics."""

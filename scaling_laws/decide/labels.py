@@ -214,7 +214,7 @@ class _Needed:
         )  # fmt: skip
 
     def _frame(self, sure: Array, n: float) -> pd.DataFrame:
-        """A table over the sizes of the log and those up to the answer, with the far end."""
+        """Return sizes of the log and those up to the answer, and the far end."""
         seen = self.joint.seen(self.along)
         end = max(float(seen[-1]), min(n, float(seen[-1]) * 1e3)) * 2.0
         near = np.flatnonzero((self.grid >= seen[0] / 2.0) & (self.grid <= end))
