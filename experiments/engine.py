@@ -209,12 +209,9 @@ class Sweep:
             kind, attempt, end = look(job, self.folder, self.rows)
             if kind == "running" and attempt is not None:
                 place = attempt.place.get("backend", self.backend.name)
-                if place != self.backend.name:
-                    raise SweepError(
-                        f"{name} was given to the backend {place} and may still run there; write "
-                        f"--backend {place}."
-                    )
-                if self.backend.adopt(attempt):
+                if place != self.backend.name and attempt.alive:
+                    raise SweepError(f"{name} still runs there: write --backend {place}.")
+                if place == self.backend.name and self.backend.adopt(attempt):
                     self.state.running[name] = attempt
                     self.table.event(f"goes on   {name}")
                     continue

@@ -15,7 +15,7 @@ import psutil
 
 from distill.files import write_whole
 
-from .runner import BEAT_S, LIFELINE, MARK, write_once
+from .runner import BEAT_S, LIFELINE, MARK, kill, remnants, write_once
 
 __all__ = ["Attempt", "End", "Job", "load_jobs", "save_jobs"]
 
@@ -168,8 +168,13 @@ class Attempt:
         write_whole(self.folder / "place.json", json.dumps(place).encode())
 
     def close(self, how: str) -> None:
-        """Declare it ended from outside; one that did not begin never will."""
+        """Declare it ended from outside: one that did not begin never will.
+
+        What its runner left on this machine, if that was killed, is killed too.
+        """
         write_once(self.folder / "claim.json", {"by": "sweep"})
+        for pid in remnants(self.folder):
+            kill(pid)
         write_once(self.folder / "exit.json", {"closed": how})
 
     def ask_to_stop(self) -> None:

@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BEAT_S", "LIFELINE", "MARK", "main", "remnants", "write_once"]
+__all__ = ["BEAT_S", "LIFELINE", "MARK", "kill", "main", "remnants", "write_once"]
 
 MARK = "SCALING_LAWS_ATTEMPT"
 """Environment variable that all processes of an attempt inherit: its folder."""
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code, error = _run(attempt, folder, options.command)
     if code is None or code < 0 or attempt.stopped_by:
         for pid in remnants(folder):  # such as workers of torchrun, in sessions of their own
-            _kill(pid)
+            kill(pid)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = {
         "code": code,
@@ -170,7 +170,8 @@ def _watch_lifeline(attempt: _Attempt) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
+    """End a process that may have ended by itself."""
     try:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

@@ -79,7 +79,7 @@ class Local:
             self._taken[folder] = devices
 
     def adopt(self, attempt: Attempt) -> bool:
-        """Take over a runner that outlived its sweep; end what outlived its runner."""
+        """Take over a runner that outlived its sweep."""
         claim = attempt.claim
         host = socket.gethostname() if claim is None else claim.get("host", "")
         if host != socket.gethostname() and attempt.alive:
@@ -88,7 +88,6 @@ class Local:
                 f"process {claim['pid'] if claim else '?'}."
             )
         if not self._runs(attempt):
-            _end_remnants(attempt)
             return False
         self._taken[attempt.folder] = tuple(attempt.place.get("devices", ()))
         return True
@@ -99,7 +98,6 @@ class Local:
         if self._runs(attempt) if own is None else own.poll() is None:
             return "running"
         if not attempt.ended:
-            _end_remnants(attempt)
             attempt.close("the process that ran it was killed")
         self._own.pop(attempt.folder, None)
         del self._taken[attempt.folder]
@@ -153,11 +151,3 @@ def visible_devices() -> tuple[str, ...]:
     import torch
 
     return tuple(str(i) for i in range(torch.cuda.device_count()))
-
-
-def _end_remnants(attempt: Attempt) -> None:
-    for pid in remnants(attempt.folder):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue

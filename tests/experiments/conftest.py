@@ -32,6 +32,8 @@ try:
 except OSError:
     write(f"overlap-of-{name}")
 time.sleep(seconds)
+while len(sys.argv) > 4 and not os.path.exists(sys.argv[4]):
+    time.sleep(.02)
 if not os.path.exists(log) or name not in open(log).read().split():
     write(name)
 """
@@ -39,12 +41,13 @@ if not os.path.exists(log) or name not in open(log).read().split():
 
 @pytest.fixture
 def burn(tmp_path):
-    """Return a function that makes jobs which sleep and then write their name to a file."""
+    """Return a function of jobs that sleep, wait until a file is there, and write their name."""
 
-    def make(number, seconds=0.0, log=tmp_path / "log", **options):
+    def make(number, seconds=0.0, log=tmp_path / "log", until=None, **options):
         names = [f"job-{i}" for i in range(number)]
         command = [sys.executable, "-S", "-c", SCRIPT]
-        return [Job(name, (*command, name, str(seconds), str(log)), **options) for name in names]
+        end = [] if until is None else [str(until)]
+        return [Job(n, (*command, n, str(seconds), str(log), *end), **options) for n in names]
 
     return make
 

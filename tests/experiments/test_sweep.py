@@ -20,10 +20,22 @@ from experiments.sweep import status
 from experiments.table import Table, View, duration
 
 
-def sweep(out, jobs, workers=2, devices=(), **options):
+def sweep(out, jobs, workers=2, devices=(), gate=None, **options):
     shown = io.StringIO()
-    done = Sweep(out, jobs, Local(workers, devices), table=Table(shown), **options).run()
+    table = Table(shown) if gate is None else Opening(shown, gate)
+    done = Sweep(out, jobs, Local(workers, devices), table=table, **options).run()
     return done, shown.getvalue()
+
+
+class Opening(Table):
+    """Lets waiting jobs end once the sweep knows how all jobs stand."""
+
+    def __init__(self, stream, gate):
+        super().__init__(stream)
+        self.gate = gate
+
+    def show(self, view):
+        self.gate.touch()
 
 
 def python(code, *arguments):
@@ -239,7 +251,7 @@ def test_if_the_one_fails_the_next_one_makes_it(tmp_path):
 
 
 def test_two_sweeps_of_one_folder(tmp_path, burn, start_driver, wait_for):
-    jobs = burn(1, 3.0)
+    jobs = burn(1, until=tmp_path / "go")
     process = start_driver(tmp_path / "out", jobs)
     try:
         wait_for(lambda: attempts(tmp_path / "out", jobs[0]))
@@ -255,7 +267,7 @@ def test_interrupt_stops_all_and_the_next_call_goes_on(
     tmp_path, burn, written, marked, start_driver, wait_for
 ):
     out = tmp_path / "out"
-    jobs = burn(4, 1.0)
+    jobs = burn(4, until=tmp_path / "go")
     process = start_driver(out, jobs)
     wait_for(lambda: len(marked(out)) >= 4)  # two runners and two jobs
     process.send_signal(signal.SIGINT)
@@ -271,14 +283,14 @@ def test_children_of_a_killed_parent_are_found_and_not_begun_again(
     tmp_path, burn, written, marked, start_driver, wait_for
 ):
     out = tmp_path / "out"
-    jobs = burn(5, 1.5)
+    jobs = burn(5, until=tmp_path / "go")
     process = start_driver(out, jobs)
     wait_for(lambda: sum(a.alive for job in jobs for a in attempts(out, job)) == 2)
     process.kill()
     process.wait()
     assert len([p for p in marked(out) if p.is_running()]) >= 2
     assert not written()
-    done, shown = sweep(out, jobs)
+    done, shown = sweep(out, jobs, gate=tmp_path / "go")
     assert done
     assert shown.count("goes on") == 2
     assert shown.count("started") == 3
@@ -288,11 +300,12 @@ def test_children_of_a_killed_parent_are_found_and_not_begun_again(
 
 def test_what_ended_while_nobody_watched_is_done(tmp_path, burn, written, start_driver, wait_for):
     out = tmp_path / "out"
-    jobs = burn(2, 0.3)
+    jobs = burn(2, until=tmp_path / "go")
     process = start_driver(out, jobs)
     wait_for(lambda: sum(a.alive for job in jobs for a in attempts(out, job)) == 2)
     process.kill()
     process.wait()
+    (tmp_path / "go").touch()
     wait_for(lambda: all(attempts(out, job)[-1].ended for job in jobs))
     done, shown = sweep(out, jobs)
     assert done
@@ -304,15 +317,35 @@ def test_what_runs_of_other_jobs_is_watched_to_its_end(
     tmp_path, burn, written, start_driver, wait_for
 ):
     out = tmp_path / "out"
-    before, after = burn(1, 1.5), burn(3)[1:]
+    before, after = burn(1, until=tmp_path / "go"), burn(3)[1:]
     process = start_driver(out, before)
     wait_for(lambda: any(a.alive for a in attempts(out, before[0])))
     process.kill()
     process.wait()
-    done, shown = sweep(out, after)
+    done, shown = sweep(out, after, gate=tmp_path / "go")
     assert done
     assert "goes on   job-0" in shown
     assert sorted(written()) == ["job-0", "job-1", "job-2"]
+
+
+def test_another_backend_takes_over_what_does_not_run(
+    tmp_path, burn, written, start_driver, wait_for
+):
+    class Elsewhere(Local):
+        name = "elsewhere"
+
+    out = tmp_path / "out"
+    jobs = burn(1, until=tmp_path / "go")
+    process = start_driver(out, jobs)
+    wait_for(lambda: any(a.alive for a in attempts(out, jobs[0])))
+    process.kill()
+    process.wait()
+    with pytest.raises(SweepError, match="job-0 still runs there: write --backend local"):
+        Sweep(out, jobs, Elsewhere(1), table=Table(io.StringIO())).run()
+    os.kill(attempts(out, jobs[0])[0].claim["pid"], signal.SIGKILL)
+    wait_for(lambda: not attempts(out, jobs[0])[0].alive)
+    assert Sweep(out, burn(1), Elsewhere(1), table=Table(io.StringIO())).run()
+    assert written() == ["job-0"]
 
 
 def test_a_job_that_never_began_is_not_begun_later(tmp_path, burn, written):
@@ -329,11 +362,13 @@ def test_a_killed_runner_leaves_nothing_behind(
     tmp_path, burn, written, marked, start_driver, wait_for
 ):
     out = tmp_path / "out"
-    jobs = burn(2, 2.0)
+    jobs = burn(2, until=tmp_path / "go")
     process = start_driver(out, jobs)
     wait_for(lambda: len(marked(out)) == 4)
     victim = attempts(out, jobs[0])[-1].claim["pid"]
     os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: attempts(out, jobs[0])[-1].ended)
+    (tmp_path / "go").touch()
     assert process.wait() == 1
     assert not marked(out)
     assert written() == ["job-1"]
