@@ -31,7 +31,7 @@ _HOME = {
     "ClassFits": "classes", "fit_classes": "classes", "class_scores": "items",
 }  # fmt: skip
 
-_MODULES = ("cost", "decide", "laws", "presets", "recipes")
+_MODULES = ("cost", "decide", "laws", "plot", "presets", "recipes")
 
 __all__ = [
     "Axis",
@@ -64,6 +64,7 @@ __all__ = [
     "laws",
     "load",
     "load_example",
+    "plot",
     "presets",
     "read_runs",
     "recipes",
@@ -75,7 +76,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from scaling_laws import cost, decide, laws, recipes
+    from scaling_laws import cost, decide, laws, plot, recipes
     from scaling_laws.backtesting import Backtest, backtest
     from scaling_laws.classes import ClassFits, fit_classes
     from scaling_laws.example import load_example

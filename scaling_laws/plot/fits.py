@@ -1,4 +1,4 @@
-"""A fit, a forecast, a choice and a hold-out as figures."""
+"""A fit, a forecast and a choice as figures."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.plot.parts import Line, grid_of, smoothed
-from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
+from scaling_laws.plot.parts import Line, axis_words, grid_of, score_words, smoothed
+from scaling_laws.plot.style import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    axes_of,
+    finish,
+    legend_above,
+    margin_label,
+    plain_log_axis,
+    text_of,
+)
 from scaling_laws.result import Fit
 
 if TYPE_CHECKING:
     from scaling_laws.forecast import Forecast
-    from scaling_laws.validation import Choice, Holdout
+    from scaling_laws.validation import Choice
 
-__all__ = ["plot_choice", "plot_fit", "plot_holdout"]
+__all__ = ["plot_choice", "plot_fit"]
 
 Array = NDArray[np.float64]
 
 _MOST_LINES = 5
-# A legend of more lines than this stands beside the axes: inside it would cover some.
-_MOST_INSIDE = 4
 # How far beyond the data a curve is drawn, in log-ranges of its axis.
 _BEYOND = 0.3
 
@@ -77,13 +85,9 @@ def plot_fit(
     ax.set_xscale("log")
     plain_log_axis(ax.xaxis, float(grid[0]), float(grid[-1]))
     ax.set_xlim(grid[0], grid[-1])
-    ax.set_xlabel(x)
-    ax.set_ylabel(base.metric.meaning or base.metric.name)
-    if len(lines) > _MOST_INSIDE:
-        ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    elif others:
-        ax.legend(frameon=False, fontsize="small")
-    tidy(ax)
+    finish(ax, axis_words(x), score_words(base))
+    if others:
+        legend_above(ax, [line for line in ax.lines if not line.get_label().startswith("_")])
     return ax
 
 
@@ -183,23 +187,20 @@ def _label(line: Line, others: list[str]) -> str:
             words.append(f"{float(value) / 1e9:.3g}B parameters")
         else:
             words.append(f"{name} {value:.3g}" if number else str(value))
-    # A dollar sign would start a formula.
-    return ", ".join(words).replace("$", r"\$")
+    return text_of(", ".join(words))
 
 
 def _references(ax: Any, base: Fit) -> None:
     """Draw the floor, and the score of the whole model where the log has it."""
     metric = base.metric
     if metric.link == "logit" and metric.floor:
-        ax.axhline(metric.floor, color="#777777", linewidth=0.8, linestyle=":")
-        ax.annotate("knows nothing", (0.99, metric.floor), xycoords=("axes fraction", "data"),
-                    ha="right", va="bottom", fontsize="x-small", color="#777777")  # fmt: skip
+        ax.axhline(metric.floor, color=GREY, linewidth=0.8, linestyle=":")
+        margin_label(ax, metric.floor, "floor")
     frame = base.problem.frame
     if "kept" in frame and (frame["kept"] == 1).any():
-        teacher = float(frame.loc[frame["kept"] == 1, metric.name].mean())
-        ax.axhline(teacher, color="#777777", linewidth=0.8, linestyle="-.")
-        ax.annotate("whole model", (0.01, teacher), xycoords=("axes fraction", "data"),
-                    ha="left", va="bottom", fontsize="x-small", color="#777777")  # fmt: skip
+        whole = float(frame.loc[frame["kept"] == 1, metric.name].mean())
+        ax.axhline(whole, color=GREY, linewidth=0.8, linestyle="-.")
+        margin_label(ax, whole, "whole model")
 
 
 def plot_choice(choice: Choice, ax: Any = None) -> Any:
@@ -216,29 +217,6 @@ def plot_choice(choice: Choice, ax: Any = None) -> Any:
         guess = one.predict(pd.DataFrame({x: grid, **line}), interval=None)["estimate"]
         weight = float(choice.forecast.weights[form])
         ax.plot(grid, guess, color=COLOURS[(i + 1) % len(COLOURS)], linewidth=1.0,
-                label=f"{form}, weight {weight:.2f}")  # fmt: skip
-    ax.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(0.0, -0.14))
-    return ax
-
-
-def plot_holdout(held: Holdout, ax: Any = None) -> Any:
-    """Draw predicted against observed for the held-out rows, with their intervals."""
-    ax = axes_of(ax)
-    frame = held.frame
-    observed = frame["observed"].to_numpy(dtype=float)
-    guess = frame["estimate"].to_numpy(dtype=float)
-    inside = frame["covered"].to_numpy(dtype=bool)
-    for chosen, colour, words in ((inside, COLOURS[0], "inside"), (~inside, COLOURS[1], "outside")):
-        if not chosen.any():
-            continue
-        ends = np.abs(frame.loc[chosen, ["low", "high"]].to_numpy().T - guess[chosen])
-        ax.errorbar(observed[chosen], guess[chosen], yerr=ends, fmt="o", color=colour, markersize=5,
-                    elinewidth=0.8, alpha=0.85,
-                    label=f"observed {words} the {100 * held.level:g} % interval")  # fmt: skip
-    ends = [min(observed.min(), guess.min()), max(observed.max(), guess.max())]
-    ax.plot(ends, ends, color="#777777", linewidth=0.8)
-    ax.set_xlabel(f"observed {held.fitted.metric.name}, held out by {held.by}")
-    ax.set_ylabel("predicted from the rest")
-    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0))
-    tidy(ax)
+                label=text_of(f"{form}, weight {weight:.2f}"))  # fmt: skip
+    legend_above(ax, [h for h in ax.lines if not h.get_label().startswith("_")])
     return ax

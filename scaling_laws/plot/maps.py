@@ -194,10 +194,10 @@ def _target(
     from matplotlib.lines import Line2D
 
     colour = COLOURS[1]
-    surfaces = [(height, "-", f"{target:g}")]
+    surfaces = [(height, "-", f"{target:g} reached")]
     for end in ("low", "high"):
         edge = ends[end].to_numpy(dtype=float).reshape(x.shape)
-        surfaces.append((edge, "--", f"its {100 * level:g} % interval"))
+        surfaces.append((edge, "--", f"{100 * level:g} % interval"))
     handles: dict[str, Any] = {}
     for surface, style, words in surfaces:
         if np.nanmin(surface) < target < np.nanmax(surface):

@@ -30,7 +30,7 @@ POINTS = 160
 SIZES = ("kept", "params", "params_nonembedding")
 
 _AXES = {
-    "kept": "fraction of the parameters kept",
+    "kept": "fraction of parameters kept",
     "examples": "labelled examples",
     "tokens": "training tokens",
     "params": "parameters",

@@ -14,8 +14,8 @@ import numpy as np
 
 __all__ = [
     "COLOURS", "GREY", "LINES", "MARKERS", "axes_of", "blank", "figure_of", "finish", "is_wide",
-    "legend_above", "margin_label", "plain_log_axis", "plain_number", "save_figure", "small",
-    "text_of", "tidy",
+    "legend_above", "legend_over", "margin_label", "page", "plain_log_axis", "plain_number",
+    "save_figure", "small", "text_of", "tidy",
 ]  # fmt: skip
 
 # Okabe & Ito (2008), without the yellow that vanishes on white.
@@ -29,6 +29,9 @@ _INCH = 25.4
 _NARROW = 4.5
 # Space between two labels of an axis, in points.
 _GAP = 4.0
+_MOST_COLUMNS = 5
+# Axes become wider than they start when the layout gives them the margins.
+_WIDER = 1.12
 _TICKS: tuple[tuple[float, ...], ...] = (
     (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
     (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0),
@@ -40,10 +43,11 @@ _TICKS: tuple[tuple[float, ...], ...] = (
 
 def blank(width: float = 85.0, height: float | None = None) -> Any:
     """Return Axes of a new figure of a size in mm; the height is two thirds of the width."""
-    return _figure(width, 0.68 * width if height is None else height).add_subplot()
+    return page(width, 0.68 * width if height is None else height).add_subplot()
 
 
-def _figure(width: float, height: float) -> Any:
+def page(width: float, height: float) -> Any:
+    """Return a new figure of a size in mm, for those that hold several Axes."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / _INCH, height / _INCH), layout="constrained")
@@ -60,7 +64,7 @@ def axes_of(ax: Any) -> Any:
 
 def figure_of(figure: Any, width: float = 170.0, height: float = 68.0) -> Any:
     """Return the caller's figure, or a new one of a size in mm."""
-    return _figure(width, height) if figure is None else figure
+    return page(width, height) if figure is None else figure
 
 
 def is_wide(figure: Any) -> bool:
@@ -143,16 +147,38 @@ def finish(ax: Any, x: str = "", y: str = "") -> None:
 def legend_above(ax: Any, handles: Sequence[Any], title: str = "") -> None:
     """Put a legend over the axes, where it covers no data, in as many columns as fit."""
     size = small(ax)
-    width = 72.0 * _inches(ax.get_figure())[0] * ax.get_position().width
-    # A handle and its space take about 4.2 times the size of the text.
-    column = size * (4.2 + 0.55 * max(len(h.get_label()) for h in handles))
-    columns = max(1, min(len(handles), int(width / column), 4))
-    # Equal rows look better than one entry alone on the last.
-    rows = -(-len(handles) // columns)
+    columns = _columns([len(h.get_label()) for h in handles], size, _WIDER * _width(ax))
     ax.legend(handles=handles, frameon=False, fontsize=size, loc="lower left",
-              bbox_to_anchor=(-0.02, 1.0), ncols=-(-len(handles) // rows), borderaxespad=0.2,
+              bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2,
               title=text_of(title) or None, title_fontsize=size, alignment="left", handlelength=2.6,
               columnspacing=1.2, labelspacing=0.35)  # fmt: skip
+
+
+def legend_over(figure: Any, handles: Sequence[Any], title: str = "") -> None:
+    """Put one legend over all panels of a figure."""
+    wide, _ = _inches(figure)
+    size = 8.0 if wide >= _NARROW else 6.5
+    columns = _columns([len(h.get_label()) for h in handles], size, 0.95 * 72.0 * wide)
+    figure.legend(handles=handles, frameon=False, fontsize=size, loc="outside upper left",
+                  ncols=columns, title=text_of(title) or None, title_fontsize=size,
+                  alignment="left", handlelength=2.6, columnspacing=1.2,
+                  labelspacing=0.35)  # fmt: skip
+
+
+def _width(ax: Any) -> float:
+    """Width of axes in points, before their layout."""
+    return 72.0 * _inches(ax.get_figure())[0] * ax.get_position().width
+
+
+def _columns(lengths: Sequence[int], size: float, width: float) -> int:
+    """Return the most columns of a legend that fit; entries fill one column after the other."""
+    for columns in range(min(len(lengths), _MOST_COLUMNS), 1, -1):
+        rows = -(-len(lengths) // columns)
+        longest = [max(lengths[i : i + rows]) for i in range(0, len(lengths), rows)]
+        # A handle and its space take about 4.2 times the size of the text.
+        if sum(size * (4.2 + 0.55 * one) for one in longest) <= width:
+            return len(longest)
+    return 1
 
 
 def margin_label(ax: Any, y: float, words: str, colour: str = GREY) -> None:
