@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scaling_laws import laws
-from scaling_laws.presets.preset import Preset, Span, Symbol
+from scaling_laws.presets.preset import Preset
+from scaling_laws.presets.symbols import Span, Symbol
 
 if TYPE_CHECKING:
     from scaling_laws.presets.crossing import Crossover

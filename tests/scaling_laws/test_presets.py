@@ -9,7 +9,7 @@ import pytest
 import scaling_laws as sl
 from scaling_laws.presets import Presets, load_points
 from scaling_laws.presets.catalogue import _preset, _tables, _variants
-from scaling_laws.presets.preset import Symbol
+from scaling_laws.presets.symbols import Symbol
 
 NAMES = list(sl.presets)
 
