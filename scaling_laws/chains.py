@@ -139,12 +139,14 @@ def accumulation(
         return None
     mean, jacobian = problem.model.evaluate(theta[None])
     residual, j = problem.y - mean[0], jacobian[0][free]
+    # A parameter that moves no prediction here (a slope of 0 with its exponent) takes no degree.
+    j = j[(j * j).sum(1) > 0.0]
     positions = _positions(problem)
     best: tuple[float, ChainError | None] = (-np.inf, None)
     for rho in _GRID:
         chains = chain_rotation(problem.unit, rho, positions, evaluation)
         r, a = chains.rotate(residual), chains.rotate(j)
-        target = np.array([problem.n - int(free.sum())], float)
+        target = np.array([problem.n - len(j)], float)
         if target[0] <= 0:
             return None
         variance = chains.evaluation + paule_mandel(r * r, chains.evaluation, target)[0]

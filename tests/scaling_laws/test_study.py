@@ -37,6 +37,23 @@ def test_noise_has_the_variance_asked_for():
     np.testing.assert_allclose(groups.var(), 0.02**2, rtol=3 * np.sqrt(2 / 999))
 
 
+def test_chains_are_seen_where_a_score_does_not_depend_on_examples():
+    """The slope ends at 0 and its exponent moves nothing; the errors accumulate all the same."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for chain in range(8):
+        error = 0.0
+        for kept in (1, 0.79, 0.58, 0.37, 0.16):
+            error += rng.normal(0, 0.02)
+            score = 0.25 + 0.45 / (1 + (0.5 / kept) ** 6) + error - 0.03 * (chain % 2)
+            examples = [1000, 4000][chain % 2]
+            rows.append({"chain_id": f"c{chain}", "examples": examples, "kept": kept,
+                         "mmlu": score, "mmlu_se": 0.004})  # fmt: skip
+    fit = sl.fit(sl.laws.Compressed("additive"), sl.read_runs(rows), "mmlu")
+    assert fit.values["a"] == pytest.approx(0, abs=1e-9)
+    assert "chained" in {note.code for note in fit.notes}
+
+
 def test_chain_noise_accumulates():
     chains = pd.DataFrame(
         [(1e4, k, f"c{c}") for c in range(2000) for k in (0.8, 0.6, 0.4)],
