@@ -1,0 +1,90 @@
+"""Figures of a report, as SVG that stands in the page."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
+from scaling_laws.reporting.findings import Outcome
+from scaling_laws.reporting.lattice import Scale
+
+__all__ = ["curves", "inline"]
+
+_POINTS = 80
+_TAG = re.compile(r"<[^<>]+>")
+_ID = re.compile(r'(\bid="|url\(#|href="#)')
+
+
+def inline(ax: Any, name: str) -> str:
+    """Return the figure that holds the Axes as an SVG element; its ids begin with `name`.
+
+    Text stays text. What matplotlib would load or say about itself is left out.
+    """
+    from matplotlib import rc_context
+
+    out = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        # Browsers have glyphs that the font of the layout lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = ax.get_figure(root=True)
+        figure.patch.set_alpha(0.0)
+        figure.savefig(out, format="svg", metadata=nothing)
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    # Its one rule would hold for the whole page; `page.css` says it of figures.
+    text = re.sub(r"<style.*?</style>", "", text, count=1, flags=re.DOTALL)
+    return _TAG.sub(lambda tag: _ID.sub(rf"\g<1>{name}-", tag.group()), text)
+
+
+def curves(one: Outcome, axis: Scale, point: Mapping[str, Any], level: float) -> Any:
+    """Draw the forecast along an axis, one line a level of the first factor, at a point else.
+
+    Dark: the interval of the curve; light: that of one new run. Markers are runs of the log at
+    this very point.
+    """
+    ax = axes_of(None)
+    by = next(iter(one.lattice.factors), None)
+    levels = one.lattice.factors[by] if by is not None else ("",)
+    xs = np.clip(np.geomspace(axis.low, axis.high, _POINTS), axis.low, axis.high)
+    frame = one.choice.best.problem.frame
+    fixed = {k: v for k, v in point.items() if k != axis.name and k != by}
+    for i, word in enumerate(levels):
+        colour, own = COLOURS[i % len(COLOURS)], {} if by is None else {by: word}
+        lines = pd.DataFrame({axis.name: xs, **fixed, **own})
+        read = one.lattice.read(lines)
+        if "low" in read:
+            ax.fill_between(xs, read["run_low"], read["run_high"], color=colour, alpha=0.1, lw=0)
+            ax.fill_between(xs, read["low"], read["high"], color=colour, alpha=0.25, lw=0)
+        inside = (xs >= axis.seen[0]) & (xs <= axis.seen[1])
+        ax.plot(xs, read["estimate"], color=colour, linewidth=1.2, linestyle=(0, (4, 2)))
+        ax.plot(xs[inside], read["estimate"][inside], color=colour, linewidth=1.8)
+        here = np.ones(len(frame), bool)
+        for name, value in {**fixed, **own}.items():
+            same = frame[name].astype(str) == value if isinstance(value, str) else np.isclose(
+                frame[name].to_numpy(dtype=float), value)  # fmt: skip
+            here &= np.asarray(same, bool)
+        ax.plot(frame[axis.name][here], frame[one.metric.name][here], linestyle="none",
+                marker=MARKERS[i % len(MARKERS)], color=colour, markeredgecolor="white",
+                markeredgewidth=0.6, label=_plain(word) or "runs")  # fmt: skip
+    ax.axvspan(*axis.seen, color="#000000", alpha=0.04, linewidth=0, zorder=0)
+    ax.set_xscale("log")
+    plain_log_axis(ax.xaxis, axis.low, axis.high)
+    ax.set_xlim(axis.low, axis.high)
+    ax.set_xlabel(_plain(axis.name))
+    ax.set_ylabel(_plain(one.metric.meaning or one.metric.name))
+    ax.legend(frameon=False, fontsize="small", title=None if by is None else _plain(by))
+    tidy(ax)
+    return ax
+
+
+def _plain(words: str) -> str:
+    """Return text in which no dollar starts mathematics."""
+    return words.replace("$", r"\$")

@@ -1,0 +1,291 @@
+"""What a report rests on: forms, forecast, hold-out, lattice and decisions, before any markup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling_laws import decide
+from scaling_laws.candidates import admissible_forms
+from scaling_laws.cost import Serving, Shape
+from scaling_laws.decide import Result
+from scaling_laws.forecast import Forecast
+from scaling_laws.laws import Law
+from scaling_laws.metrics import Metric
+from scaling_laws.reporting.lattice import Lattice, lattice_of
+from scaling_laws.reporting.served import Served, served_of
+from scaling_laws.runs import RunLog
+from scaling_laws.validation import Choice, Holdout, choose, holdout
+
+__all__ = ["Asked", "Findings", "Outcome", "gather"]
+
+# Numbers of all lattices together: with figures the file stays below two megabytes.
+_NUMBERS = 230_000
+# One hardest level in so many is held out.
+_HELD = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a report was asked for; see `scaling_laws.report`."""
+
+    metrics: Sequence[str | Metric] | None = None
+    laws: Sequence[Law] | None = None
+    by: Sequence[str] | None = None
+    at_least: Mapping[str, float] | None = None
+    at_most: Mapping[str, float] | None = None
+    confidence: float = 0.9
+    level: float = 0.9
+    serving: Serving | None = None
+    shape: Shape | str | None = None
+    rng: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What is known of one metric.
+
+    Attributes
+    ----------
+    choice : Choice
+    held : Holdout or str
+        Or why there is none.
+    lattice : Lattice
+    """
+
+    choice: Choice
+    held: Holdout | str
+    lattice: Lattice
+
+    @property
+    def forecast(self) -> Forecast:
+        """The mixture of forms."""
+        return self.choice.forecast
+
+    @property
+    def metric(self) -> Metric:
+        """The metric."""
+        return self.choice.best.metric
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Everything that a report shows.
+
+    Attributes
+    ----------
+    log : RunLog
+    asked : Asked
+    factors : mapping of str to tuple of str
+        Levels of each factor.
+    outcomes : mapping of str to Outcome
+        By metric, the first one leading.
+    point : mapping
+        Where questions are asked that need a place: most data, the best level of each factor.
+    decisions : tuple of Result
+    open : mapping of str to str
+        Metrics and questions without an answer, with the reason.
+    served : Served or None
+        Latency and price.
+    """
+
+    log: RunLog
+    asked: Asked
+    factors: Mapping[str, tuple[str, ...]]
+    outcomes: Mapping[str, Outcome]
+    point: Mapping[str, Any]
+    decisions: tuple[Result, ...]
+    open: Mapping[str, str]
+    served: Served | None
+
+    @property
+    def first(self) -> Outcome:
+        """The leading metric's."""
+        return next(iter(self.outcomes.values()))
+
+
+def gather(log: RunLog, asked: Asked, progress: Callable[[str], None]) -> Findings:
+    """Fit, choose, hold out, ask.
+
+    Raises
+    ------
+    ValueError
+        If no metric can be fitted; the sentence lists why for each.
+    """
+    names = _metrics(log, asked)
+    factors = _factors(log, asked)
+    failed: dict[str, str] = {}
+    chosen: dict[str, Outcome] = {}
+    for name in names:
+        try:
+            chosen[name] = _outcome(log, name, asked, factors, len(names), progress)
+        except ValueError as why:
+            failed[name] = str(why)
+    if not chosen:
+        told = " ".join(f"{name}: {why}" for name, why in failed.items())
+        raise ValueError(f"report: nothing to report of {log.source}. {told}")
+    point = _point(next(iter(chosen.values())))
+    served = None
+    if asked.serving is not None:
+        progress("latency and price")
+        served = served_of(asked.serving, asked.shape, log, chosen, factors)
+    decisions: list[Result] = []
+    for words, question in _questions(asked, chosen, point, served):
+        progress(words)
+        try:
+            found = question()
+            found.why  # noqa: B018  (refits: what fails must fail here)
+        except ValueError as why:
+            failed[words] = str(why)
+        else:
+            decisions.append(found)
+    return Findings(log, asked, factors, chosen, point, tuple(decisions), failed, served)
+
+
+def _metrics(log: RunLog, asked: Asked) -> list[str]:
+    """Return the asked metrics; by default the first in-domain one (else loss) and general one."""
+    known = log.schema.metrics
+    if asked.metrics is not None:
+        return [m.name if isinstance(m, Metric) else m for m in asked.metrics]
+    roles = {role: [n for n in log.metrics if known[n].role == role]
+             for role in ("in-domain", "loss", "general")}  # fmt: skip
+    first = (roles["in-domain"] or roles["loss"])[:1]
+    return [*first, *roles["general"][:1]]
+
+
+def _factors(log: RunLog, asked: Asked) -> dict[str, tuple[str, ...]]:
+    by = asked.by
+    if by is None:
+        varies = "format" in log.frame and log.frame["format"].nunique() > 1
+        by = ("format",) if varies else ()
+    if asked.laws is not None:
+        by = tuple(dict.fromkeys(name for law in asked.laws for name in law.by))
+    for name in by:
+        if name not in log.frame:
+            raise ValueError(f"report: by = {name!r} is no column of {log.source}.")
+    return {name: tuple(sorted(log.frame[name].dropna().astype(str).unique())) for name in by}
+
+
+def _outcome(
+    log: RunLog,
+    name: str,
+    asked: Asked,
+    factors: Mapping[str, tuple[str, ...]],
+    share: int,
+    progress: Callable[[str], None],
+) -> Outcome:
+    if name not in log.metrics:
+        raise ValueError(f"no row has a score; the log has {', '.join(log.metrics) or 'none'}.")
+    rows = log.select(log.frame[name].notna().to_numpy())
+    laws = list(asked.laws or admissible_forms(rows, tuple(factors)))
+    progress(f"{name}: forms")
+    choice = choose(laws, rows, name, rng=asked.rng)
+    progress(f"{name}: hold-out")
+    axis = choice.rolled.axis
+    levels = int(choice.best.problem.frame[axis].nunique())
+    try:
+        held: Holdout | str = holdout(
+            laws, rows, name, by=axis, leave=max(1, levels // _HELD), level=asked.level,
+            rng=asked.rng,
+        )  # fmt: skip
+    except ValueError as why:
+        held = str(why)
+    progress(f"{name}: what-if")
+    own = {n: factors[n] for n in choice.best.law.by}
+    lattice = lattice_of(choice.forecast, own, asked.level, _NUMBERS // share, asked.rng)
+    return Outcome(choice, held, lattice)
+
+
+def _point(first: Outcome) -> dict[str, Any]:
+    """Return most data and, of each factor, the level that is best there."""
+    lattice, better = first.lattice, 1.0 if first.metric.direction == "higher" else -1.0
+    place: list[int] = []
+    for scale in lattice.scales:
+        place.append(int(np.argmin(np.abs(scale.values - scale.seen[1]))))
+    node = 0
+    for scale, at in zip(lattice.scales, place, strict=True):
+        node = node * scale.nodes + at
+    best = int(np.argmax(better * lattice.table[:, node, 0]))
+    out: dict[str, Any] = {s.name: s.seen[1] for s in lattice.scales}
+    sizes = [len(levels) for levels in lattice.factors.values()]
+    where = np.unravel_index(best, sizes) if sizes else ()
+    for (name, levels), i in zip(lattice.factors.items(), where, strict=True):
+        out[name] = levels[int(i)]
+    return out
+
+
+def _questions(
+    asked: Asked,
+    outcomes: Mapping[str, Outcome],
+    point: Mapping[str, Any],
+    served: Served | None,
+) -> Iterator[tuple[str, Callable[[], Result]]]:
+    """Yield what the log and the targets let one ask."""
+    fitted = {name: one.forecast for name, one in outcomes.items()}
+    first = next(iter(outcomes.values()))
+    axes = {s.name for s in first.lattice.scales}
+    targets: dict[str, Any] = {
+        "at_least": _known(asked.at_least, fitted), "at_most": _known(asked.at_most, fitted),
+        "confidence": asked.confidence,
+    }  # fmt: skip
+    aimed = any(targets[side] for side in ("at_least", "at_most"))
+    without = {k: v for k, v in point.items() if k != "kept"}
+    if "kept" in axes and aimed:
+        serving = {} if served is None else {"serving": asked.serving, "shape": asked.shape}
+        yield "smallest", lambda: decide.smallest(fitted, **targets, **serving, **without)
+    data = next((a for a in ("examples", "tokens") if a in axes), None)
+    if data is not None and aimed:
+        rest = {k: v for k, v in point.items() if k != data}
+        yield "labels_needed", lambda: decide.labels_needed(fitted, axis=data, **targets, **rest)
+    for name, one in fitted.items():
+        if any(s.name == "kept" for s in outcomes[name].lattice.scales):
+            yield f"half_point {name}", _half_point(one, without, asked.level)
+            yield f"safe_range {name}", _safe_range(one, without, asked)
+    if "kept" in axes and len(fitted) > 1:
+        yield "divergence", lambda: decide.divergence(fitted, level=asked.level, **without)
+    if data is not None:
+        rest = {k: v for k, v in point.items() if k != data}
+        yield "marginal", lambda: decide.marginal(fitted, axis=data, level=asked.level, **rest)
+    yield "next_runs", lambda: _next_runs(first, point, asked.level)
+
+
+def _next_runs(first: Outcome, point: Mapping[str, Any], level: float) -> Result:
+    """Ask for the runs that tell most of the smallest student, for work that grows with its size.
+
+    Candidates are the levels of the log, and twice its most data.
+    """
+    frame = first.choice.best.problem.frame
+    levels: dict[str, list[Any]] = {n: list(v) for n, v in first.lattice.factors.items()}
+    smallest = dict(point)
+    for scale in first.lattice.scales:
+        levels[scale.name] = sorted(set(frame[scale.name].astype(float)))
+        if scale.name in ("kept", "params"):
+            smallest[scale.name] = scale.seen[0]
+        else:
+            levels[scale.name].append(2 * scale.seen[1])
+    axes = [s.name for s in first.lattice.scales]
+    candidates = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
+    work = candidates[axes].prod(axis=1)
+    return decide.next_runs(
+        first.forecast, candidates, question=smallest, cost=work / work.max(), level=level
+    )
+
+
+def _known(given: Mapping[str, float] | None, fitted: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return the targets; those of metrics that could not be fitted are no longer asked."""
+    return {k: v for k, v in (given or {}).items() if k in fitted} or None
+
+
+def _half_point(
+    one: Forecast, point: Mapping[str, Any], level: float
+) -> Callable[[], Result]:
+    return lambda: decide.half_point(one, level=level, **point)
+
+
+def _safe_range(one: Forecast, point: Mapping[str, Any], asked: Asked) -> Callable[[], Result]:
+    return lambda: decide.safe_range(one, confidence=asked.confidence, level=asked.level, **point)

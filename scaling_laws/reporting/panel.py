@@ -1,0 +1,194 @@
+"""The what-if panel: its data as JSON, its controls as HTML, and a table for who has no script."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from html import escape
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scaling_laws.reporting.findings import Findings, Outcome
+from scaling_laws.reporting.lattice import Scale
+from scaling_laws.reporting.markup import table
+from scaling_laws.reporting.served import Served
+from scaling_laws.show import number
+
+__all__ = ["controls", "fallback", "payload", "scales_of"]
+
+# Levels of an axis in the table, and its rows at most.
+_LEVELS = 4
+_ROWS = 48
+_STEPS = 240
+
+
+def scales_of(found: Findings) -> dict[str, Scale]:
+    """Return the axes of all metrics, each as wide as every metric allows."""
+    out: dict[str, Scale] = {}
+    for one in found.outcomes.values():
+        for scale in one.lattice.scales:
+            old = out.get(scale.name, scale)
+            low, high = max(old.low, scale.low), min(old.high, scale.high)
+            out[scale.name] = Scale(scale.name, low, high, scale.nodes, scale.seen)
+    return out
+
+
+def payload(found: Findings) -> dict[str, Any]:
+    """Return what `panel.js` reads."""
+    scales = scales_of(found)
+    axes, factors = list(scales), list(found.factors)
+    return {
+        "axes": [{"name": s.name, "low": s.low, "high": s.high} for s in scales.values()],
+        "factors": [{"name": n, "levels": list(v)} for n, v in found.factors.items()],
+        "metrics": [_metric(one, axes, factors) for one in found.outcomes.values()],
+        "served": None if found.served is None else _served(found.served, axes, factors),
+    }
+
+
+def _metric(one: Outcome, axes: list[str], factors: list[str]) -> dict[str, Any]:
+    lattice = one.lattice
+    return {
+        "name": one.metric.name,
+        "better": one.metric.direction,
+        "axes": [_scale(s, axes) for s in lattice.scales],
+        "factors": [factors.index(n) for n in lattice.factors],
+        "columns": lattice.table.shape[2],
+        "forms": lattice.forms,
+        "rank": len(lattice.coefficients),
+        "draws": len(lattice.noise),
+        "table": _packed(lattice.table),
+        "coefficients": _packed(lattice.coefficients),
+        "noise": _packed(lattice.noise),
+        "support": base64.b64encode(lattice.support.tobytes()).decode(),
+        "log": lattice.log,
+        "bounds": lattice.bounds,
+        "level": lattice.level,
+        "growth": lattice.growth,
+    }
+
+
+def _scale(scale: Scale, axes: list[str]) -> dict[str, Any]:
+    return {
+        "at": axes.index(scale.name), "low": scale.low, "high": scale.high, "nodes": scale.nodes,
+        "seen": scale.seen,
+    }  # fmt: skip
+
+
+def _served(served: Served, axes: list[str], factors: list[str]) -> dict[str, Any]:
+    return {
+        **_scale(served.scale, axes),
+        "factor": None if served.factor is None else factors.index(served.factor),
+        "values": {name: _packed(x) for name, x in served.values.items()},
+    }
+
+
+def _packed(values: NDArray[np.float64]) -> str:
+    """Return numbers as little-endian float32 in base64."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+
+
+def controls(found: Findings) -> str:
+    """Return the panel: hidden until its script runs, so that nothing dead is shown."""
+    parts = [_slider(i, s, found.point) for i, s in enumerate(scales_of(found).values())]
+    parts += [_choice(i, name, found) for i, name in enumerate(found.factors)]
+    cards = [_card(one) for one in found.outcomes.values()]
+    if found.served is not None:
+        cards.append(_costs())
+    return (
+        f'<form id="panel" hidden><div class="controls">{"".join(parts)}</div>'
+        f'<p id="where" class="where" role="status"></p>'
+        f'<div class="cards">{"".join(cards)}</div></form>'
+    )
+
+
+def _slider(i: int, scale: Scale, point: Mapping[str, Any]) -> str:
+    start = number(float(np.clip(float(point.get(scale.name, scale.seen[1])), scale.low,
+                                 scale.high)))  # fmt: skip
+    name = escape(scale.name)
+    seen = f"{number(scale.seen[0])} to {number(scale.seen[1])} in the log"
+    return (
+        f'<div class="control"><label for="axis{i}">{name}</label>'
+        f'<input type="number" id="value{i}" value="{float(start):g}" min="{scale.low:g}" '
+        f'max="{scale.high:g}" step="any" aria-label="{name}, typed">'
+        f'<input type="range" id="axis{i}" min="0" max="{_STEPS}" step="1">'
+        f'<span class="hint">{escape(seen)}</span></div>'
+    )
+
+
+def _choice(i: int, name: str, found: Findings) -> str:
+    levels = found.factors[name]
+    options = "".join(
+        f'<option value="{k}"{" selected" if level == found.point.get(name) else ""}>'
+        f"{escape(level)}</option>"
+        for k, level in enumerate(levels)
+    )
+    return (
+        f'<div class="control"><label for="factor{i}">{escape(name)}</label>'
+        f'<select id="factor{i}">{options}</select></div>'
+    )
+
+
+def _card(one: Outcome) -> str:
+    metric = one.metric
+    meaning = escape(metric.meaning or metric.name)
+    charts = "".join(
+        f'<figure class="chart"><svg viewBox="0 0 300 110" data-axis="{k}" role="img" '
+        f'aria-label="{meaning} against {escape(s.name)}"></svg>'
+        f"<figcaption>against {escape(s.name)}</figcaption></figure>"
+        for k, s in enumerate(one.lattice.scales)
+    )
+    level = f"{100 * one.lattice.level:g} %"
+    return (
+        f'<section class="card metric" aria-label="{meaning}"><h3>{meaning}</h3>'
+        f'<p class="big"><data class="estimate"></data></p>'
+        f'<p class="range"><span class="key mean"></span>the curve, {level}: '
+        f'<span class="nowrap"><data class="low"></data> to <data class="high"></data></span></p>'
+        f'<p class="range"><span class="key run"></span>one new run, {level}: '
+        f'<span class="nowrap"><data class="run_low"></data> to <data class="run_high"></data>'
+        f"</span></p>{charts}</section>"
+    )
+
+
+def _costs() -> str:
+    def line(title: str, name: str, unit: str) -> str:
+        return (
+            f'<h3>{title}</h3><p class="big"><data class="{name}"></data> <small>{unit}</small></p>'
+            f'<p class="range">from <data class="{name}_low"></data> to '
+            f'<data class="{name}_high"></data></p>'
+        )
+
+    return (
+        f'<section class="card" id="costs" aria-label="latency and price">'
+        f"{line('Latency', 'latency_ms', 'ms a request')}"
+        f"{line('Price', 'price', '$ a million requests')}</section>"
+    )
+
+
+def fallback(found: Findings) -> str:
+    """Return predictions of one new run at levels of the log as a table."""
+    scales = scales_of(found)
+    frame = found.first.choice.best.problem.frame
+    levels: dict[str, list[Any]] = {n: list(v) for n, v in found.factors.items()}
+    for name, scale in scales.items():
+        seen = np.unique(frame[name].to_numpy(dtype=float)) if name in frame else scale.seen
+        seen = np.clip(seen, scale.low, scale.high)
+        at = np.unique(np.linspace(0, len(seen) - 1, min(_LEVELS, len(seen))).round().astype(int))
+        levels[name] = [float(seen[i]) for i in at]
+    points = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
+    heads, columns = [*levels], [points[name].tolist() for name in levels]
+    for one in found.outcomes.values():
+        read = one.lattice.read(points)
+        heads += [one.metric.name, f"{one.metric.name}: one new run"]
+        columns.append([number(v) for v in read["estimate"]])
+        columns.append(
+            [f"{number(a)} – {number(b)}" for a, b in zip(read["run_low"], read["run_high"],
+                                                          strict=True)]
+            if "run_low" in read else ["no interval"] * len(points)
+        )  # fmt: skip
+    rows = list(zip(*columns, strict=True))[:_ROWS]
+    shown = f"first {_ROWS} of {len(points)}" if len(points) > _ROWS else f"{len(points)}"
+    return table(heads, rows, f"Predictions at levels of the log ({shown} combinations)")

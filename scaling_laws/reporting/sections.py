@@ -1,0 +1,249 @@
+"""The sections of a report, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from scaling_laws.decide import Result
+from scaling_laws.reporting.figures import curves, inline
+from scaling_laws.reporting.findings import Findings, Outcome
+from scaling_laws.reporting.markup import (
+    details,
+    figure,
+    frame_table,
+    notes,
+    pairs,
+    paragraph,
+    section,
+    table,
+)
+from scaling_laws.reporting.panel import controls, fallback
+from scaling_laws.show import number, summarise
+from scaling_laws.show_decide import cells
+from scaling_laws.validation import Holdout
+
+__all__ = ["sections"]
+
+# Rows of the log and of the refused rows that are listed; the counts are always said.
+_MOST = 200
+_TONES = {"law": "good"}
+
+
+def sections(found: Findings) -> Iterator[tuple[str, str, str]]:
+    """Yield name, title and HTML of each section that has something to show."""
+    for name, title, lead, parts in (
+        ("short", "In short", "", _short(found)),
+        ("what-if", "What if", _PANEL, _panel(found)),
+        ("curves", "Degradation curves", _CURVES, _curves(found)),
+        ("decisions", "Decisions", "", _decisions(found)),
+        ("forms", "Forms and forecast", _FORMS, _forms(found)),
+        ("hold-out", "Hold-out", _HELD, _held(found)),
+        ("data", "Data", "", _data(found)),
+        ("card", "Reproducibility", _CARD, _card(found)),
+    ):
+        shown = list(parts)
+        if shown:
+            yield name, title, section(name, title, lead, shown)
+
+
+_PANEL = (
+    "What to expect of a student. Darker: where the curve lies; lighter: where one new training "
+    "run would fall."
+)
+_CURVES = (
+    "Lines are the forecast, dashed where no run has been; dark bands are the interval of the "
+    "curve, light bands that of one new training run; markers are runs at exactly this place. The "
+    "grey field is the range of the log."
+)
+_FORMS = (
+    "Several formulas were fitted and mixed by what their forecasts were worth. A form is "
+    "admissible if its forecasts are within two standard errors of the best."
+)
+_HELD = (
+    "The hardest level of the log was hidden, forecast from the rest, and compared. What matters "
+    "is whether this beats doing without a law, and whether observed scores fall inside the "
+    "interval."
+)
+_CARD = "What was fitted, to what, and how: enough to do it again."
+
+
+# --- in short -------------------------------------------------------------------------------------
+def _short(found: Findings) -> Iterator[str]:
+    lines = [(words, tone) for one in found.outcomes.values() for words, tone in _told(found, one)]
+    lines += [(_answer(one), "good" if one.found else "warn") for one in found.decisions]
+    lines += [(f"Not answered: {name}. {why}", "warn") for name, why in found.open.items()]
+    refused = len(found.log.rejections)
+    if refused:
+        lines.append((f"{refused} rows of the log were refused; see Data.", "warn"))
+    yield pairs([("", words, tone) for words, tone in lines]).replace("<dt></dt>", "")
+
+
+def _told(found: Findings, one: Outcome) -> Iterator[tuple[str, str]]:
+    name = one.metric.name
+    read = one.lattice.read(pd.DataFrame([dict(found.point)])).iloc[0]
+    place = _place({k: v for k, v in found.point.items()
+                    if k in one.lattice.factors or k in {s.name for s in one.lattice.scales}})  # fmt: skip
+    ends = (
+        f", one new run {number(read['run_low'])} to {number(read['run_high'])}"
+        if "run_low" in read else ""
+    )  # fmt: skip
+    yield f"{name} at {place}: {number(read['estimate'])}{ends}.", "plain"
+    for verdict in one.choice.verdicts:
+        if verdict.kind != "law":
+            yield f"{name}, {verdict.axis}: {verdict}", "warn"
+    if isinstance(one.held, Holdout):
+        least = one.held.baselines.idxmin()
+        best = float(one.held.baselines.min())
+        better = one.held.are <= best
+        yield (
+            f"{name}: the hidden hardest level of {one.held.by} was forecast to "
+            f"{one.held.are:.1%} on average; without a law the best guess ({least}) would have "
+            f"missed by {best:.1%}.",
+            "good" if better else "warn",
+        )
+
+
+def _place(point: Mapping[str, Any]) -> str:
+    words = [f"{k} {v if isinstance(v, str) else number(float(v))}" for k, v in point.items()]
+    return ", ".join(words)
+
+
+def _answer(one: Result) -> str:
+    sure = one.why.probability
+    return one.answer + ("" if sure is None else f" (probability {sure:.2f})")
+
+
+# --- what if --------------------------------------------------------------------------------------
+def _panel(found: Findings) -> Iterator[str]:
+    yield '<noscript><p class="hint">The sliders need JavaScript; the table does not.</p></noscript>'
+    yield controls(found)
+    if found.served is not None:
+        yield paragraph(f"Latency and price: {found.served.words}.", "hint")
+        yield notes(found.served.notes)
+    errors = [one.lattice.error for one in found.outcomes.values()]
+    yield paragraph(
+        "The page reads draws that were computed beforehand, between the nodes of a lattice. At 60 "
+        f"random places it differs from the forecast by at most {100 * max(errors):.2g} % of the "
+        "interval's width.",
+        "hint",
+    )
+    yield details("Predictions as a table", [fallback(found)])
+
+
+# --- curves ---------------------------------------------------------------------------------------
+def _curves(found: Findings) -> Iterator[str]:
+    shown: list[str] = []
+    for i, one in enumerate(found.outcomes.values()):
+        for k, axis in enumerate(one.lattice.scales):
+            rest = {s.name: found.point[s.name] for s in one.lattice.scales if s.name != axis.name
+                    and s.name in found.point}  # fmt: skip
+            for scale in one.lattice.scales:
+                if scale.name != axis.name:
+                    rest.setdefault(scale.name, scale.seen[1])
+            ax = curves(one, axis, rest, found.asked.level)
+            where = f" at {_place(rest)}" if rest else ""
+            caption = f"{one.metric.meaning or one.metric.name} against {axis.name}{where}"
+            shown.append(figure(inline(ax, f"c{i}{k}"), caption))
+    yield f'<div class="figures">{"".join(shown)}</div>'
+
+
+# --- decisions ------------------------------------------------------------------------------------
+def _decisions(found: Findings) -> Iterator[str]:
+    for i, one in enumerate(found.decisions):
+        why = one.why
+        rows = [("answer", _answer(one), "good" if one.found else "warn")]
+        rows += [(label, text, "plain") for label, text in (("run that matters most", why.run),
+                 ("what would change it", why.change)) if text]  # fmt: skip
+        caption = "The first rows behind the answer" if len(one.frame) else ""
+        yield (
+            f"<article>{_heading(one.question)}{pairs(rows)}"
+            + figure(inline(one.plot(), f"d{i}"), one.answer)
+            + notes(one.notes)
+            + (details(caption, [frame_table(cells(one.frame), caption)]) if caption else "")
+            + "</article>"
+        )
+    if found.open:
+        yield table(("asked", "why there is no answer"), found.open.items(), "Not answered")
+
+
+def _heading(text: str) -> str:
+    from html import escape
+
+    return f"<h3>{escape(text)}</h3>"
+
+
+# --- forms ----------------------------------------------------------------------------------------
+def _forms(found: Findings) -> Iterator[str]:
+    for one in found.outcomes.values():
+        choice = one.choice
+        yield _heading(one.metric.name)
+        yield paragraph(
+            f"{len(choice.fits) + len(choice.failed)} forms, rolled along {choice.rolled.axis} "
+            f"({choice.rolled.origins} origins)."
+        )
+        yield frame_table(choice.frame.reset_index(), f"Forms tried for {one.metric.name}")
+        yield pairs([(v.axis, str(v), _TONES.get(v.kind, "warn")) for v in choice.verdicts])
+        yield notes(choice.notes)
+        said = summarise(choice.best)
+        parts = [pairs([(line.label, line.text, line.tone) for line in (*said.head, *said.checks)])]
+        rows = (*said.parameters, *said.derived)
+        parts.append(
+            table(
+                ("", "estimate", "", said.interval, "meaning"),
+                [(r.name, r.estimate, r.se, r.interval, r.meaning) for r in rows],
+                f"Parameters of {said.title}",
+                [r.tone for r in rows],
+            )
+        )
+        yield f"<h4>Best form</h4>{''.join(parts)}"
+
+
+# --- hold-out -------------------------------------------------------------------------------------
+def _held(found: Findings) -> Iterator[str]:
+    for i, (name, one) in enumerate(found.outcomes.items()):
+        yield _heading(name)
+        held = one.held
+        if isinstance(held, str):
+            yield paragraph(held, "warn")
+            continue
+        lines = [
+            (f"{len(held.frame)} rows by {held.by}, from {len(held.fitted.training_index)}", ""),
+            ("mean |predicted / observed - 1|", f"{held.are:.2%}"),
+            ("mean predicted / observed - 1", f"{held.bias:+.2%}"),
+            (f"inside {100 * held.level:g} % ({held.interval})", f"{held.coverage:.0%}"),
+            *((f"without a law: {k}", f"{v:.2%}") for k, v in held.baselines.items()),
+        ]
+        yield table(("", ""), lines, f"Hold-out of {name}")
+        yield figure(inline(held.plot(), f"h{i}"), f"Predicted against observed {name}")
+
+
+# --- data -----------------------------------------------------------------------------------------
+def _data(found: Findings) -> Iterator[str]:
+    log = found.log
+    left = f", {log.left_out} left out" if log.left_out else ""
+    yield paragraph(
+        f"{log.source}: {log.accepted} rows accepted, {len(log.rejections)} refused{left}; "
+        f"{len(log)} runs with {', '.join(log.metrics)}."
+    )
+    yield notes(log.notes)
+    if len(log.rejected):
+        shown = log.rejected.head(_MOST)
+        of = f", the first {_MOST} of {len(log.rejected)}" if len(log.rejected) > _MOST else ""
+        yield frame_table(shown, f"Rows refused, with the reason{of}")
+    noise = log.noise()
+    if len(noise):
+        yield frame_table(noise, "Where the scatter of the scores comes from, before any law")
+    rows = log.frame.head(_MOST).dropna(axis=1, how="all")
+    of = f", the first {_MOST}" if len(log) > _MOST else ""
+    yield details(f"The {len(log)} runs{of}", [frame_table(rows, "Runs of the log")])
+
+
+# --- card -----------------------------------------------------------------------------------------
+def _card(found: Findings) -> Iterator[str]:
+    for name, one in found.outcomes.items():
+        card = one.choice.best.card()
+        rows = [(e.section, e.question, e.answer) for e in card.entries]
+        yield details(name, [table(("", "question", "answer"), rows, f"Card of {name}")])
