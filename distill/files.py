@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["load_items", "save_items", "write_whole"]
+__all__ = ["folder_content", "load_items", "save_items", "write_whole"]
 
 _ABOUT = b"distill"
 
@@ -27,6 +27,16 @@ def write_whole(file: Path, data: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, file)
+
+
+def folder_content(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the SHA-256 of every file under a folder, by its path in it."""
+    root = Path(folder)
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def save_items(
