@@ -17,6 +17,8 @@ _HOME = {
     "Result": "result", "View": "result", "Why": "result",
     "smallest": "students",
     "divergence": "curves", "half_point": "curves", "safe_range": "curves", "knee": "knees",
+    "compare_formats": "compare", "compare_schedules": "compare", "exchange_rate": "compare",
+    "compare_origins": "origins",
     "by_class": "rare", "labels_needed": "labels", "marginal": "labels",
     "plan": "bills", "break_even": "economics", "pareto": "frontier", "limits": "horizon",
     "surprise": "horizon", "design_power": "power", "grid_for": "power", "next_runs": "proposals",
@@ -30,8 +32,12 @@ __all__ = [
     "break_even",
     "by_class",
     "cascade",
+    "compare_formats",
+    "compare_origins",
+    "compare_schedules",
     "design_power",
     "divergence",
+    "exchange_rate",
     "grid_for",
     "half_point",
     "knee",
@@ -48,12 +54,14 @@ __all__ = [
 
 if TYPE_CHECKING:
     from scaling_laws.decide.bills import plan
+    from scaling_laws.decide.compare import compare_formats, compare_schedules, exchange_rate
     from scaling_laws.decide.curves import divergence, half_point, safe_range
     from scaling_laws.decide.economics import break_even
     from scaling_laws.decide.frontier import pareto
     from scaling_laws.decide.horizon import limits, surprise
     from scaling_laws.decide.knees import knee
     from scaling_laws.decide.labels import labels_needed, marginal
+    from scaling_laws.decide.origins import compare_origins
     from scaling_laws.decide.power import design_power, grid_for
     from scaling_laws.decide.proposals import next_runs
     from scaling_laws.decide.rare import by_class

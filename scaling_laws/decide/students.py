@@ -187,7 +187,7 @@ def _size(table: pd.DataFrame) -> Array:
     """Parameters where known, else the fraction kept."""
     for name in ("params", "kept"):
         if name in table:
-            return table[name].to_numpy(dtype=float)
+            return np.asarray(table[name], float)
     raise ValueError("the candidates have neither kept nor params: nothing says which is smallest.")
 
 
