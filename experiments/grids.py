@@ -126,12 +126,13 @@ def small(
         },
         "data": {"pool": 4096, "validation": 256, "test": 2000},
         "adapt": {
-            "examples": 2048,
+            "examples": 3072,
             "train": {
                 "lr": 3e-4, "batch": 16, "precision": "bf16", "micro_tokens": 2048,
                 "checkpoint_every": 20,
             },
             "replay": {"texts": 512, "tokens": 40, "batch": 6},
+            "gate": {},
         },
         "prune": {
             "kept": LEVELS, "kept_of": "nonembedding", "split": {"layers": 1, "ffn": 1},

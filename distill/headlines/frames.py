@@ -48,6 +48,8 @@ FRAMES: dict[str, dict[str, tuple[str, ...]]] = {
             "{F} <1s> as it <2s>",
             "{F} <1s>; it also <2s>",
             "On {day}, {F} <1s> and <2s>",
+            "While it <1s>, {F} also <2s>",
+            "{F} <1s> and on the same day <2s>",
         ),
         "validation": _both_orders("{F} <1s> and also <2s>", "{F} on {day} <1s> as it <2s>"),
         "test": _both_orders(
@@ -62,6 +64,8 @@ FRAMES: dict[str, dict[str, tuple[str, ...]]] = {
             "While {rel} {O} <2s>, {F} <1s>",
             "{F} <1ed> after {rel} {O} <2ed>",
             "{Rel} {O} <2s>, but {F} <1s>",
+            "{F} <1s> as {rel} {O} <2s>",
+            "{Rel} {O} <2s> while {F} <1s>",
         ),
         "validation": (
             "{F} <1s> on a day when {rel} {O} <2s>",
@@ -76,6 +80,7 @@ FRAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "past": {
         "train": (
             "{F} <1s> a year after <2ing>",
+            "{F} <2ed> a year ago and <1s> today",
             "A year after <2ing>, {F} <1s>",
             "{F}, which <2ed> last spring, <1s>",
             "{F} <2ed> last year and now <1s>",
@@ -96,6 +101,8 @@ FRAMES: dict[str, dict[str, tuple[str, ...]]] = {
             "{F} denies it will <2to> but <1s>",
             "{F} <1s>, with no plan to <2to>",
             "With no plan to <2to>, {F} <1s>",
+            "{F} <1s> and says it will not <2to>",
+            "{F} denies plans to <2to> as it <1s>",
         ),
         "validation": (
             "{F} <1s> but rules out that it will <2to>",

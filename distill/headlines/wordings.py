@@ -27,7 +27,7 @@ WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
         "trade at {hi} against an earlier {lo}",
         "see its market value rise {pct} in a day",
         "gain {pct} [in early trading|by the close]",
-        "rise to {hi} from {lo} by the close",
+        "see its [stock|shares] climb to {hi} from {lo}",
         "end {pct} higher after [heavy|busy] trade in its [stock|shares]",
     ),
     "shares down": _pools(
@@ -37,7 +37,7 @@ WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
         "trade at {lo} against an earlier {hi}",
         "see its market value fall {pct} in a day",
         "lose {pct} [in early trading|by the close]",
-        "fall to {lo} from {hi} by the close",
+        "see its [stock|shares] drop to {lo} from {hi}",
         "end {pct} lower after [heavy|busy] trade in its [stock|shares]",
     ),
     "boss exit": _pools(
@@ -56,7 +56,7 @@ WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
         "tap investors for {m} with [new stock|a rights offer]",
         "place {m} of new shares with investors",
         "seek {m} from [a rights offer|new stock]",
-        "ask investors to buy {m} of fresh [stock|shares]",
+        "raise {m} from investors with [fresh|new] stock",
     ),
     "profit beat": _pools(
         "earn {ehi} a share against {elo} expected",
