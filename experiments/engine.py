@@ -6,7 +6,6 @@ sweep that was killed goes on where it was.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -18,13 +17,12 @@ from statistics import median
 
 from filelock import FileLock, Timeout
 
-from scaling_laws.runs import append_run
-
 from .backends import Backend
 from .jobs import Attempt, End, Job, load_jobs, save_jobs
+from .rows import RunRows
 from .table import Table, View
 
-__all__ = ["FOLDER", "LOG", "RunRows", "Sweep", "SweepError", "look"]
+__all__ = ["FOLDER", "LOG", "Sweep", "SweepError", "look"]
 
 FOLDER = "sweep"
 """Name of the sweep's folder in the output folder."""
@@ -33,75 +31,10 @@ LOG = "runs.jsonl"
 """Name of the run log in the output folder."""
 
 _LOSSES = 3
-_LOCK_S = 60.0
 
 
 class SweepError(RuntimeError):
     """A sweep cannot go on."""
-
-
-class RunRows:
-    """The run log as a sweep sees it: which rows are there.
-
-    Parameters
-    ----------
-    path : Path
-        A file that may not exist yet.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._state: tuple[int, int] | None = None
-        self._names: set[str] = set()
-
-    @property
-    def size(self) -> int:
-        """Bytes of the log."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def names(self, since: int = 0) -> list[str]:
-        """Return the run ids of whole lines, those that begin after so many bytes."""
-        if not self.path.exists():
-            return []
-        with self.path.open("rb") as stream:
-            stream.seek(since)
-            lines = stream.read().splitlines()
-        found = []
-        for line in lines:
-            try:
-                found.append(str(json.loads(line)["run_id"]))
-            except (ValueError, KeyError, TypeError):  # a torn line; read_runs reports it
-                continue
-        return found
-
-    def missing(self, job: Job) -> list[str]:
-        """Return the rows of a job that are not there yet."""
-        if not job.rows:
-            return []
-        state = (self.size, self.path.stat().st_mtime_ns if self.path.exists() else 0)
-        if state != self._state:
-            self._state, self._names = state, set(self.names())
-        return [row for row in job.rows if row not in self._names]
-
-    def failed(self, attempt: Attempt, since: int, error: str) -> None:
-        """Write a row for a failed attempt, unless its program wrote one itself."""
-        job = attempt.job
-        prefix = f"{job.rows[0].rpartition('/')[0]}/"
-        own = [n for n in self.names(since) if n.startswith(prefix) and ".failed-" in n]
-        missing = self.missing(job)
-        if own or not missing:
-            return
-        stage, _, phase = missing[0].removeprefix(prefix).partition("-")
-        before = sum(n.startswith(f"{missing[0]}.failed-") for n in self.names())
-        row = {
-            **job.about,
-            "run_id": f"{missing[0]}.failed-{before + 1}",
-            "stage": int(stage),
-            "phase": phase,
-            "status": "failed",
-            "error": error,
-        }
-        append_run(self.path, row, timeout=_LOCK_S)
 
 
 @dataclass
@@ -288,9 +221,7 @@ class Sweep:
         """Sort a job that ended."""
         job, end = attempt.job, attempt.end()
         del self.state.running[job.name]
-        if end is None:
-            attempt.close("gone")
-            end = End("gone")
+        assert end is not None  # a backend closes what ended without a word
         if end.kind == "done" and (missing := self.rows.missing(job)):
             end = End("failed", f"ended well, but {missing[0]} is not in {self.rows.path}")
         if end.kind == "gone":

@@ -20,8 +20,9 @@ import typer
 from filelock import FileLock, Timeout
 
 from .backends import Backend
-from .engine import FOLDER, LOG, RunRows, Sweep, SweepError, look
+from .engine import FOLDER, LOG, Sweep, SweepError, look
 from .jobs import load_jobs
+from .rows import RunRows
 from .table import View
 
 __all__ = ["app", "main", "make_toy", "status"]

@@ -13,8 +13,8 @@ from experiments.jobs import Attempt
 
 __all__ = ["Backend", "State"]
 
-State = Literal["running", "ended", "gone"]
-"""``ended``: it ran and is over; ``gone``: what it ran on is no more, which is not its fault."""
+State = Literal["running", "ended"]
+"""Whether it may still be running; when it is not, the attempt's files say how it ended."""
 
 
 class Backend(Protocol):
@@ -37,7 +37,7 @@ class Backend(Protocol):
         ...
 
     def poll(self, attempt: Attempt) -> State:
-        """Say what an attempt that was taken is doing."""
+        """Say what an attempt that was taken is doing, and close it if it ended without a word."""
         ...
 
     def cancel(self, attempt: Attempt) -> None:

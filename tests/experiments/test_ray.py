@@ -84,7 +84,7 @@ def test_devices_failures_and_the_next_call(cluster, tmp_path, burn):
 
 @pytest.mark.slow
 def test_a_thousand_jobs_of_a_second(tmp_path, burn):
-    ray.init(num_cpus=32, log_to_driver=False, object_store_memory=80_000_000)
+    ray.init(num_cpus=16, log_to_driver=False, object_store_memory=80_000_000)
     try:
         assert sweep(tmp_path / "out", burn(1000, 1.0))[0]
     finally:

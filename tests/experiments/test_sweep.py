@@ -14,8 +14,9 @@ import pytest
 
 import scaling_laws as sl
 from experiments.backends.local import Local
-from experiments.engine import FOLDER, RunRows, Sweep, SweepError, look
+from experiments.engine import FOLDER, Sweep, SweepError, look
 from experiments.jobs import Attempt, Job, load_jobs, save_jobs
+from experiments.rows import RunRows
 from experiments.sweep import status
 from experiments.table import Table, View, duration
 
