@@ -198,9 +198,10 @@ def _bill(
     if tracing is None and "format" in runs.columns and (runs["format"] != "label").any():
         sentence = "The teacher's traces are not priced; pass tracing= a Serving."
         notes.append(Note("traces_not_priced", "warning", sentence))
-    dearest = frame.loc[frame["gpu_hours"].idxmax()]
-    share = float(dearest["gpu_hours"]) / float(frame["gpu_hours"].sum())
-    about = f"The dearest, {dearest.name}, is {share:.0%} of the hours of training"
+    middle = frame["gpu_hours"].to_numpy(dtype=float)
+    dearest = int(middle.argmax())
+    share = middle[dearest] / middle.sum()
+    about = f"The dearest, {frame.index[dearest]}, is {share:.0%} of the hours of training"
     table = frame.assign(run=[str(i) for i in frame.index]).nlargest(30, "gpu_hours")
     return Result(
         question=f"What do {len(runs)} runs cost?",

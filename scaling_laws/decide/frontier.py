@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class Frontier(Result):
     costs: tuple[str, ...] = ()
     axes: tuple[str, ...] = field(default=())
 
-    def label(self, row: pd.Series[Any]) -> str:
+    def label(self, row: Mapping[Any, Any]) -> str:
         """Name a candidate by its axes and factors."""
         return _label(row, self.axes)
 
@@ -279,7 +279,7 @@ def _rivals(estimates: Array, costs: Array) -> NDArray[np.intp]:
 
 
 # --- the answer -----------------------------------------------------------------------------------
-def _label(row: pd.Series[Any], axes: Sequence[str]) -> str:
+def _label(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
     words = (row[a] if isinstance(row[a], str) else number(float(row[a])) for a in axes)
     return ", ".join(f"{a} {w}" for a, w in zip(axes, words, strict=True))
 
@@ -290,7 +290,7 @@ def _result(joint: Joint, frame: pd.DataFrame, costs: tuple[str, ...], draws: in
     likely = frame[sure >= 0.5]
     named = "; ".join(
         f"{_label(row, axes)} ({row['probability']:.2f})"
-        for _, row in likely.head(_NAMED).iterrows()
+        for row in likely.head(_NAMED).to_dict("records")
     )
     more = len(likely) - _NAMED
     answer = (
@@ -329,8 +329,8 @@ def _result(joint: Joint, frame: pd.DataFrame, costs: tuple[str, ...], draws: in
 
 def _why(joint: Joint, frame: pd.DataFrame, answer: str, axes: tuple[str, ...]) -> Why:
     """Ask the log about the candidate whose place is the least decided."""
-    sure = frame["probability"]
-    doubtful = frame.loc[(sure - 0.5).abs().idxmin()]
+    sure = frame["probability"].to_numpy(dtype=float)
+    doubtful = frame.iloc[int(np.abs(sure - 0.5).argmin())].to_dict()
     main = main_fit(joint.fits[joint.names[0]])
     most = main.influence({a: doubtful[a] for a in (*joint.axes, *main.law.by)}).frame.iloc[0]
     run = (
@@ -338,4 +338,5 @@ def _why(joint: Joint, frame: pd.DataFrame, answer: str, axes: tuple[str, ...]) 
         f"candidate, moves by {float(most['change']):+.3g}"
     )
     change = f"More runs near {_label(doubtful, axes)} (probability {doubtful['probability']:.2f})"
-    return Why(answer, float((frame.loc[sure >= 0.5, "probability"]).mean()), run, change)
+    likely = sure[sure >= 0.5]
+    return Why(answer, float(likely.mean()) if len(likely) else None, run, change)

@@ -155,7 +155,7 @@ def _compare(
 
 
 def _surprise_words(frame: pd.DataFrame, p: float, draws: int) -> str:
-    worst = frame.loc[frame["z"].abs().idxmax()]
+    worst = frame.iloc[int(np.abs(frame["z"].to_numpy(dtype=float)).argmax())].to_dict()
     least = "p < " if p <= 1.5 / (1 + draws) else "p = "
     size = f"{least}{max(p, 1.0 / (1 + draws)):.2g}"
     word = "surprising" if p < _RARE else "not surprising"

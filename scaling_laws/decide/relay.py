@@ -186,8 +186,8 @@ def _of_items(
     })  # fmt: skip
     values = {"student": float(right.mean()), "teacher": float(taught.mean()),
               "both": float((right * taught).mean()), "items": n}  # fmt: skip
+    best = _highest(frame, "accuracy")
     if at_least is None:
-        best = frame.loc[frame["accuracy"].idxmax()]
         words = (
             f"The accuracy is highest, {best['accuracy']:.3f}, with {best['share']:.0%} passed on: "
             f"student alone {values['student']:.3f}, teacher alone {values['teacher']:.3f}"
@@ -196,8 +196,8 @@ def _of_items(
     reached = frame["accuracy"] >= at_least
     if not reached.any():
         words = (
-            f"No share reaches {number(at_least)}: the best is {frame['accuracy'].max():.3f}, with "
-            f"{frame.loc[frame['accuracy'].idxmax(), 'share']:.0%} passed on"
+            f"No share reaches {number(at_least)}: the best is {best['accuracy']:.3f}, with "
+            f"{best['share']:.0%} passed on"
         )
         return _result(frame, values, words, False, prices, at_least, None, [])
     held = _held_out(sure, right, taught, at_least, rng)
@@ -215,6 +215,10 @@ def _of_items(
     sentence = f"Chosen on one half of the items, a threshold scored {held:.3f} on the other."
     return _result(frame, values, words, True, prices, at_least, sure_of,
                    [Note("held_out", "info", sentence)])  # fmt: skip
+
+
+def _highest(frame: pd.DataFrame, column: str) -> dict[Any, Any]:
+    return frame.iloc[int(frame[column].to_numpy(dtype=float).argmax())].to_dict()
 
 
 def _held_out(
@@ -268,7 +272,7 @@ def _of_summaries(
     note = Note("bounds", "warning", "Without items only bounds are known: what the cascade scores "
                 "rests on which items are passed on. Pass the answers of both.")  # fmt: skip
     if at_least is None:
-        best = frame.loc[frame["high"].idxmax()]
+        best = _highest(frame, "high")
         words = (
             f"At {best['share']:.0%} passed on the accuracy lies between {best['low']:.3f} and "
             f"{best['high']:.3f}; blindly passed on, {best['accuracy']:.3f}"

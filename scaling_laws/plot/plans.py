@@ -80,8 +80,9 @@ def plot_pareto(found: Frontier, ax: Any = None) -> Any:
     ax.plot(at[likely][order], value[likely][order], color=COLOURS[0], linewidth=0.9)
     if len(found.scores) == 1:
         for row in np.flatnonzero(likely)[:: max(1, int(likely.sum()) // 6)]:
-            ax.annotate(_words(found.label(frame.iloc[row])), (at[row], value[row]), xytext=(5, -9),
-                        textcoords="offset points", fontsize="x-small")  # fmt: skip
+            label = _words(found.label(frame.iloc[row].to_dict()))
+            ax.annotate(label, (at[row], value[row]), xytext=(5, -9), fontsize="x-small",
+                        textcoords="offset points")  # fmt: skip
     if (at > 0).all() and at.max() > 3.0 * at.min():
         ax.set_xscale("log")
         plain_log_axis(ax.xaxis, float(at.min()), float(at.max()) * 1.001)
