@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from scaling_laws.plot.style import COLOURS, axes_of, plain_log_axis, tidy
 
@@ -19,6 +20,8 @@ _GREY = "#999999"
 _MOST = 4000
 # Candidates on the front with at least this probability carry their interval.
 _LIKELY = 0.5
+# Candidates that are named in a figure.
+_NAMED = 6
 
 
 def _words(text: Any) -> str:
@@ -28,8 +31,7 @@ def _words(text: Any) -> str:
 def plot_next_runs(found: Proposal, ax: Any = None) -> Any:
     """Draw the share of variance that each candidate removes alone against its cost.
 
-    The chosen ones are numbered in their order; what is worth less than the best ratio of reduction
-    and cost lies right of the dashed line.
+    The chosen ones are numbered in their order.
     """
     ax = axes_of(ax)
     frame = found.frame
@@ -40,7 +42,7 @@ def plot_next_runs(found: Proposal, ax: Any = None) -> Any:
             alpha=0.5, label="not chosen")  # fmt: skip
     ax.plot(chosen["cost"], chosen["reduction"], linestyle="", marker="o", color=COLOURS[1],
             label="chosen, in order")  # fmt: skip
-    for place, (_, row) in enumerate(chosen.iterrows()):
+    for place, (_, row) in enumerate(chosen.sort_values("cost").iterrows()):
         ax.annotate(f"{int(row['order'])}", (row["cost"], row["reduction"]),
                     xytext=(4, 5 if place % 2 else -11), textcoords="offset points",
                     fontsize="small", color=COLOURS[1])  # fmt: skip
@@ -49,12 +51,12 @@ def plot_next_runs(found: Proposal, ax: Any = None) -> Any:
     if high > low * 1.5:
         ax.set_xscale("log")
         plain_log_axis(ax.xaxis, low, high * 1.001)
-    ax.set_ylim(0.0, 1.05 * max(float(frame["reduction"].max()), 1e-9))
+    ax.set_ylim(0.0, 1.12 * max(float(frame["reduction"].max()), 1e-9))
     ax.set_xlabel("cost of the run")
     ax.set_ylabel("share of the answer's variance removed")
     left = float(found.values["variance_left"])
-    ax.set_title(f"{int(found.values['runs'])} runs leave {left:.0%} of the variance", loc="left",
-                 fontsize="medium")  # fmt: skip
+    ax.set_title(f"{int(found.values['runs'])} runs leave {100 * left:.2g} % of the variance",
+                 loc="left", fontsize="medium")  # fmt: skip
     ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.06), ncol=2)
     tidy(ax)
     return ax
@@ -78,11 +80,7 @@ def plot_pareto(found: Frontier, ax: Any = None) -> Any:
     bar.set_label("probability of being on the front")
     order = np.argsort(at[likely])
     ax.plot(at[likely][order], value[likely][order], color=COLOURS[0], linewidth=0.9)
-    if len(found.scores) == 1:
-        for row in np.flatnonzero(likely)[:: max(1, int(likely.sum()) // 6)]:
-            label = _words(found.label(frame.iloc[row].to_dict()))
-            ax.annotate(label, (at[row], value[row]), xytext=(5, -9), fontsize="x-small",
-                        textcoords="offset points")  # fmt: skip
+    _name(ax, found, frame[likely], at[likely], value[likely])
     if (at > 0).all() and at.max() > 3.0 * at.min():
         ax.set_xscale("log")
         plain_log_axis(ax.xaxis, float(at.min()), float(at.max()) * 1.001)
@@ -90,3 +88,19 @@ def plot_pareto(found: Frontier, ax: Any = None) -> Any:
     ax.set_ylabel(_words(y))
     tidy(ax)
     return ax
+
+
+def _name(ax: Any, found: Frontier, likely: pd.DataFrame, at: Any, value: Any) -> None:
+    """Name some of the likely ones, evenly spaced along the cost, by what sets them apart."""
+    axes = [a for a in found.axes if likely[a].nunique() > 1]
+    order = np.argsort(at)
+    some = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), _NAMED)).astype(int))]
+    for place in some.tolist():
+        row = likely.iloc[place]
+        words = ", ".join(str(row[a]) if isinstance(row[a], str) else f"{row[a]:.4g}" for a in axes)
+        # Below and right of a rising front there is room; it takes none from the axes.
+        named = ax.annotate(_words(words), (at[place], value[place]), xytext=(6, -10),
+                            textcoords="offset points", fontsize="x-small")  # fmt: skip
+        named.set_in_layout(False)
+    if axes and len(some):
+        ax.set_title(f"named by {', '.join(axes)}", loc="left", fontsize="small", color="#555555")

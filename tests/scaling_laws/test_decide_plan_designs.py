@@ -85,7 +85,7 @@ def test_cheapest_grid_that_does():
         ({"width": 0.0}, "not positive"),
         ({"truth": {"E": 1.0}}, "truth lacks"),
         ({"truth": POWER | {"A": (2.0, 1.0)}}, "lower end first"),
-        ({"design": CURVE.iloc[:2]}, "can't carry the fit|could not be found"),
+        ({"design": CURVE.iloc[:2]}, "2 usable rows for 3 free parameters"),
     ],
 )
 def test_what_has_no_power(change, words):
@@ -163,26 +163,27 @@ def test_front_of_two_scores_and_its_words(fit):
 
 
 def test_front_probabilities_are_calibrated():
-    """Sure candidates are on the true front; probabilities add up to its size on average."""
+    """Over truths, probabilities add up to the size of the true front; sure ones are on it."""
     rng = np.random.default_rng(5)
-    every = pd.concat([LOG, OFFERED[["examples", "kept", "format"]]], ignore_index=True)
-    exact = sl.simulate(BY_FORMAT, every, FORMATS, 0.0, metric=METRIC).frame[METRIC.name]
-    truth = by_hand(exact.to_numpy()[len(LOG) :, None], OFFERED[["price"]].to_numpy().T)
     sure, there = [], []
-    n = 24
+    n = 40
     for _ in range(n):
-        log = sl.simulate(BY_FORMAT, every, FORMATS, NOISE, rng, metric=METRIC).frame.iloc[
-            : len(LOG)
-        ]
+        truth = FORMATS | {"e[cot]": rng.uniform(2.2, 2.8)}
+        exact = sl.simulate(BY_FORMAT, LOG, truth, 0.0, metric=METRIC)
+        curve = sl.fit(BY_FORMAT, exact, METRIC).predict(OFFERED, interval=None)["estimate"]
+        there.append(by_hand(curve.to_numpy()[:, None], OFFERED[["price"]].to_numpy().T))
+        log = sl.simulate(BY_FORMAT, LOG, truth, NOISE, rng, metric=METRIC)
         found = pareto(sl.fit(BY_FORMAT, log, METRIC), OFFERED).frame.sort_index()
         sure.append(found["probability"].to_numpy())
-        there.append(truth)
     p, hit = np.array(sure), np.array(there)
     # Errors of candidates of one log go together: logs are the units.
     gap = (p - hit).mean(1)
-    assert abs(gap.mean()) <= 4 * gap.std(ddof=1) / np.sqrt(n) + 0.03
+    assert abs(gap.mean()) <= 4 * gap.std(ddof=1) / np.sqrt(n)
     assert hit[p > 0.95].mean() >= 0.9
     assert hit[p < 0.05].mean() <= 0.1
+    middle = (p > 0.2) & (p < 0.8)
+    share, size = hit[middle].mean(), middle.any(1).sum()
+    assert abs(share - p[middle].mean()) <= 4 * 0.5 / np.sqrt(size)
 
 
 def test_a_hundred_thousand_candidates_do_not_fill_the_memory(fit):
@@ -271,14 +272,14 @@ def answers(n, seed):
 
 def test_cascade_of_a_calibrated_student():
     """Passing on the share s of a student sure in U(.5, 1): .96 s + (1 - s)(1 - (1 - s) / 4)."""
-    student, teacher = answers(20000, 0)
+    student, teacher = answers(8000, 0)
     found = cascade(student, teacher.sample(frac=1, random_state=0), prices=(1, 20), at_least=0.9)
     s = found.frame["share"]
     exact = 0.96 * s + (1 - s) * (1 - (1 - s) / 4)
-    se = np.sqrt(0.25 / 20000)
+    se = np.sqrt(0.25 / 8000)
     assert (np.abs(found.frame["accuracy"] - exact) <= 4 * se).all()
     assert found.values["price"] == pytest.approx(1 + 20 * found.values["share"])
-    assert found.values["held_out"] == pytest.approx(0.9, abs=0.015)
+    assert found.values["held_out"] == pytest.approx(0.9, abs=0.025)
     assert 0.25 < found.why.probability < 0.95
     assert not cascade(student, teacher, prices=(1, 20), at_least=0.999).found
 
