@@ -1,4 +1,4 @@
-"""The command ``scaling-laws``: demo, check, fit, choose, backtest, predict.
+"""The command ``scaling-laws``: demo, check, fit, choose, backtest, predict, decide.
 
 Bad input ends with exit code 2 and one sentence on stderr; ``--json`` prints one JSON object.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from scaling_laws.cli_cost import cost
+from scaling_laws.cli_decide import decide
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,7 @@ app = typer.Typer(
     help="Scaling laws of task-specific distillation: fit, predict, validate.",
 )  # fmt: skip
 app.command()(cost)
+app.command()(decide)
 
 Log = Annotated[Path, typer.Argument(help="Run log: .csv, .tsv, .jsonl, .parquet")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -179,7 +179,7 @@ def _default(joint: Joint, axis: str) -> Array:
     """Sizes between those of the log; of all else its largest."""
     seen = joint.seen(axis)
     if axis in ("kept", "params") and len(seen) > 1:
-        return np.geomspace(seen[0], seen[-1], _SIZES)
+        return np.geomspace(float(seen[0]), float(seen[-1]), _SIZES)
     return seen[-1:]
 
 
@@ -222,12 +222,15 @@ class _Asked:
         best = row_of(frame, 0) if frame["allowed"].any() else None
         found = best is not None and bool(best["meets"])
         values: dict[str, Any] = {}
-        notes: tuple[Note, ...] = ()
+        idle = [name for name in self.joint.names if name not in self.targets]
+        notes = tuple(
+            Note("no_target", "info", f"{n} has no target: it is not asked about.") for n in idle
+        )
         if best is not None:
             at = self._point(best)
             told = ("probability", "size", "latency_ms", "memory", "price", *self.targets)
             values = {**at, **{k: best[k] for k in told if k in best}}
-            notes = support_notes(self.joint, pd.DataFrame([at]))
+            notes += support_notes(self.joint, pd.DataFrame([at]))
         return Result(
             question=self._question(), answer=self._words(best, frame), frame=frame,
             view=self._view(best if found else None), values=values, found=found,
