@@ -28,6 +28,7 @@ _HOME = {
     "coverage": "study", "simulate": "study",
     "compare_steps": "twostep", "two_step": "twostep",
     "Backtest": "backtesting", "backtest": "backtesting",
+    "Report": "reporting", "report": "reporting",
     "ClassFits": "classes", "fit_classes": "classes", "class_scores": "items",
 }  # fmt: skip
 
@@ -46,6 +47,7 @@ __all__ = [
     "NoInterval",
     "Note",
     "Param",
+    "Report",
     "Run",
     "RunLog",
     "RunLogError",
@@ -68,6 +70,7 @@ __all__ = [
     "presets",
     "read_runs",
     "recipes",
+    "report",
     "simulate",
     "template",
     "transfer",
@@ -86,6 +89,7 @@ if TYPE_CHECKING:
     from scaling_laws.laws import Axis, Law, Param
     from scaling_laws.metrics import METRICS, Metric
     from scaling_laws.presets.catalogue import presets
+    from scaling_laws.reporting import Report, report
     from scaling_laws.result import Fit
     from scaling_laws.runs import (
         Note,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from scaling_laws.cli_cost import cost
+from scaling_laws.cli_report import report
 from scaling_laws.cli_decide import decide
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
     help="Scaling laws of task-specific distillation: fit, predict, validate.",
 )  # fmt: skip
 app.command()(cost)
+app.command()(report)
 app.command()(decide)
 
 Log = Annotated[Path, typer.Argument(help="Run log: .csv, .tsv, .jsonl, .parquet")]

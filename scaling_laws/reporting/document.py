@@ -45,7 +45,7 @@ class Report:
         found = self.findings
         where = "" if self.path is None else f" in {self.path}"
         lines = [f"Report of {found.log.source}{where}, {len(self.html.encode()) / 1e6:.2f} MB"]
-        lines += [f"  {one.answer}" for one in found.decisions]
+        lines += [f"  {title}: {one.answer}" for title, one in found.decisions.items()]
         lines += [f"  not answered: {name}: {why}" for name, why in found.open.items()]
         return "\n".join(lines)
 
@@ -116,9 +116,7 @@ def report(
             raise ValueError(f"report: {name} = {share:g} is not in (0, 1).")
     factors = (by,) if isinstance(by, str) else by
     tell = progress or _silent
-    asked = Asked(
-        metrics, laws, factors, at_least, at_most, confidence, level, serving, shape, rng
-    )
+    asked = Asked(metrics, laws, factors, at_least, at_most, confidence, level, serving, shape, rng)
     found = gather(runs, asked, tell)
     tell("page")
     made = Report(found, page_of(found, title or f"Scaling report: {runs.source}"))

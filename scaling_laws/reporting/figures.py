@@ -14,6 +14,7 @@ import pandas as pd
 from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
 from scaling_laws.reporting.findings import Outcome
 from scaling_laws.reporting.lattice import Scale
+from scaling_laws.reporting.markup import in_words
 
 __all__ = ["curves", "inline"]
 
@@ -51,6 +52,7 @@ def curves(one: Outcome, axis: Scale, point: Mapping[str, Any], level: float) ->
     this very point.
     """
     ax = axes_of(None)
+    ax.get_figure(root=True).set_size_inches(5.2, 3.5)
     by = next(iter(one.lattice.factors), None)
     levels = one.lattice.factors[by] if by is not None else ("",)
     xs = np.clip(np.geomspace(axis.low, axis.high, _POINTS), axis.low, axis.high)
@@ -78,7 +80,7 @@ def curves(one: Outcome, axis: Scale, point: Mapping[str, Any], level: float) ->
     ax.set_xscale("log")
     plain_log_axis(ax.xaxis, axis.low, axis.high)
     ax.set_xlim(axis.low, axis.high)
-    ax.set_xlabel(_plain(axis.name))
+    ax.set_xlabel(_plain(in_words(axis.name)))
     ax.set_ylabel(_plain(one.metric.meaning or one.metric.name))
     ax.legend(frameon=False, fontsize="small", title=None if by is None else _plain(by))
     tidy(ax)

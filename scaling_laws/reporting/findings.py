@@ -28,6 +28,8 @@ __all__ = ["Asked", "Findings", "Outcome", "gather"]
 _NUMBERS = 230_000
 # One hardest level in so many is held out.
 _HELD = 3
+# Axes that say how large a student is.
+_SIZES = ("kept", "params")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Findings:
         By metric, the first one leading.
     point : mapping
         Where questions are asked that need a place: most data, the best level of each factor.
-    decisions : tuple of Result
+    decisions : mapping of str to Result
+        By a title of a few words.
     open : mapping of str to str
         Metrics and questions without an answer, with the reason.
     served : Served or None
@@ -99,7 +102,7 @@ class Findings:
     factors: Mapping[str, tuple[str, ...]]
     outcomes: Mapping[str, Outcome]
     point: Mapping[str, Any]
-    decisions: tuple[Result, ...]
+    decisions: Mapping[str, Result]
     open: Mapping[str, str]
     served: Served | None
 
@@ -134,7 +137,7 @@ def gather(log: RunLog, asked: Asked, progress: Callable[[str], None]) -> Findin
     if asked.serving is not None:
         progress("latency and price")
         served = served_of(asked.serving, asked.shape, log, chosen, factors)
-    decisions: list[Result] = []
+    decisions: dict[str, Result] = {}
     for words, question in _questions(asked, chosen, point, served):
         progress(words)
         try:
@@ -143,8 +146,8 @@ def gather(log: RunLog, asked: Asked, progress: Callable[[str], None]) -> Findin
         except ValueError as why:
             failed[words] = str(why)
         else:
-            decisions.append(found)
-    return Findings(log, asked, factors, chosen, point, tuple(decisions), failed, served)
+            decisions[words] = found
+    return Findings(log, asked, factors, chosen, point, decisions, failed, served)
 
 
 def _metrics(log: RunLog, asked: Asked) -> list[str]:
@@ -237,21 +240,24 @@ def _questions(
     without = {k: v for k, v in point.items() if k != "kept"}
     if "kept" in axes and aimed:
         serving = {} if served is None else {"serving": asked.serving, "shape": asked.shape}
-        yield "smallest", lambda: decide.smallest(fitted, **targets, **serving, **without)
+        yield "Smallest student", lambda: decide.smallest(fitted, **targets, **serving, **without)
     data = next((a for a in ("examples", "tokens") if a in axes), None)
     if data is not None and aimed:
-        rest = {k: v for k, v in point.items() if k != data}
-        yield "labels_needed", lambda: decide.labels_needed(fitted, axis=data, **targets, **rest)
+        rest = {k: v for k, v in _smallest(first, point).items() if k != data}
+        yield "Labels needed", lambda: decide.labels_needed(fitted, axis=data, **targets, **rest)
     for name, one in fitted.items():
         if any(s.name == "kept" for s in outcomes[name].lattice.scales):
-            yield f"half_point {name}", _half_point(one, without, asked.level)
-            yield f"safe_range {name}", _safe_range(one, without, asked)
+            yield f"Half of {name} lost", _half_point(one, without, asked.level)
+            yield f"Safe pruning, {name}", _safe_range(one, without, asked)
     if "kept" in axes and len(fitted) > 1:
-        yield "divergence", lambda: decide.divergence(fitted, level=asked.level, **without)
+        yield (
+            "Task against general skill",
+            lambda: decide.divergence(fitted, level=asked.level, **without),
+        )
     if data is not None:
         rest = {k: v for k, v in point.items() if k != data}
-        yield "marginal", lambda: decide.marginal(fitted, axis=data, level=asked.level, **rest)
-    yield "next_runs", lambda: _next_runs(first, point, asked.level)
+        yield "More labels", lambda: decide.marginal(fitted, axis=data, level=asked.level, **rest)
+    yield "Next runs", lambda: _next_runs(first, point, asked.level)
 
 
 def _next_runs(first: Outcome, point: Mapping[str, Any], level: float) -> Result:
@@ -261,19 +267,23 @@ def _next_runs(first: Outcome, point: Mapping[str, Any], level: float) -> Result
     """
     frame = first.choice.best.problem.frame
     levels: dict[str, list[Any]] = {n: list(v) for n, v in first.lattice.factors.items()}
-    smallest = dict(point)
     for scale in first.lattice.scales:
         levels[scale.name] = sorted(set(frame[scale.name].astype(float)))
-        if scale.name in ("kept", "params"):
-            smallest[scale.name] = scale.seen[0]
-        else:
+        if scale.name not in _SIZES:
             levels[scale.name].append(2 * scale.seen[1])
     axes = [s.name for s in first.lattice.scales]
     candidates = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
     work = candidates[axes].prod(axis=1)
     return decide.next_runs(
-        first.forecast, candidates, question=smallest, cost=work / work.max(), level=level
-    )
+        first.forecast, candidates, question=_smallest(first, point), cost=work / work.max(),
+        level=level,
+    )  # fmt: skip
+
+
+def _smallest(first: Outcome, point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the point at the log's smallest student."""
+    least = {s.name: s.seen[0] for s in first.lattice.scales if s.name in _SIZES}
+    return {**point, **least}
 
 
 def _known(given: Mapping[str, float] | None, fitted: Mapping[str, Any]) -> dict[str, float] | None:
@@ -281,9 +291,7 @@ def _known(given: Mapping[str, float] | None, fitted: Mapping[str, Any]) -> dict
     return {k: v for k, v in (given or {}).items() if k in fitted} or None
 
 
-def _half_point(
-    one: Forecast, point: Mapping[str, Any], level: float
-) -> Callable[[], Result]:
+def _half_point(one: Forecast, point: Mapping[str, Any], level: float) -> Callable[[], Result]:
     return lambda: decide.half_point(one, level=level, **point)
 
 

@@ -353,9 +353,7 @@ def predicted(fitted: Fitted, points: pd.DataFrame, level: float) -> pd.DataFram
     return out
 
 
-def _error(
-    fitted: Fitted, found: Lattice, source: np.random.Generator, along: int | None
-) -> float:
+def _error(fitted: Fitted, found: Lattice, source: np.random.Generator, along: int | None) -> float:
     """Return the largest error at random points, over width; off the nodes of one axis or of all.
 
     Without intervals, over the range of the estimates.

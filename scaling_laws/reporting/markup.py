@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -12,8 +12,12 @@ import pandas as pd
 from scaling_laws.runs import Note
 from scaling_laws.show import number
 
-__all__ = ["details", "figure", "json_text", "notes", "pairs", "paragraph", "section", "table"]
+__all__ = [
+    "details", "figure", "frame_table", "in_words", "json_text", "notes", "pairs", "paragraph",
+    "section", "table",
+]  # fmt: skip
 
+_WORDS = {"kept": "fraction kept", "params": "parameters", "examples": "labelled examples"}
 _TONES = {"info": "plain", "warning": "warn", "error": "bad"}
 
 
@@ -96,12 +100,10 @@ def notes(found: Sequence[Note]) -> str:
     return f'<ul class="notes">{items}</ul>'
 
 
-def figure(svg: str, caption: str) -> str:
+def figure(svg: str, caption: str, shown: bool = True) -> str:
     """Return a drawing with its caption; readers who see none hear the caption."""
-    return (
-        f'<figure><div role="img" aria-label="{escape(caption)}">{svg}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    below = f"<figcaption>{escape(caption)}</figcaption>" if shown else ""
+    return f'<figure><div role="img" aria-label="{escape(caption)}">{svg}</div>{below}</figure>'
 
 
 def details(summary: str, parts: Iterable[str]) -> str:
@@ -109,6 +111,6 @@ def details(summary: str, parts: Iterable[str]) -> str:
     return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>"
 
 
-def records(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
-    """Return the rows of a frame."""
-    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+def in_words(axis: str) -> str:
+    """Return the words for an axis."""
+    return _WORDS.get(axis, axis)

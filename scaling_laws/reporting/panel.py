@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from html import escape
 from itertools import product
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.reporting.findings import Findings, Outcome
 from scaling_laws.reporting.lattice import Scale
-from scaling_laws.reporting.markup import table
+from scaling_laws.reporting.markup import in_words, table
 from scaling_laws.reporting.served import Served
 from scaling_laws.show import number
 
@@ -93,7 +92,12 @@ def _packed(values: NDArray[np.float64]) -> str:
 
 def controls(found: Findings) -> str:
     """Return the panel: hidden until its script runs, so that nothing dead is shown."""
-    parts = [_slider(i, s, found.point) for i, s in enumerate(scales_of(found).values())]
+    frame = found.first.choice.best.problem.frame
+    parts: list[str] = []
+    for i, scale in enumerate(scales_of(found).values()):
+        seen = np.unique(frame[scale.name].to_numpy(dtype=float)) if scale.name in frame else [1.0]
+        middle = float(seen[len(seen) // 2])
+        parts.append(_slider(i, scale, float(np.clip(middle, scale.low, scale.high))))
     parts += [_choice(i, name, found) for i, name in enumerate(found.factors)]
     cards = [_card(one) for one in found.outcomes.values()]
     if found.served is not None:
@@ -105,14 +109,12 @@ def controls(found: Findings) -> str:
     )
 
 
-def _slider(i: int, scale: Scale, point: Mapping[str, Any]) -> str:
-    start = number(float(np.clip(float(point.get(scale.name, scale.seen[1])), scale.low,
-                                 scale.high)))  # fmt: skip
-    name = escape(scale.name)
+def _slider(i: int, scale: Scale, start: float) -> str:
+    name = escape(in_words(scale.name))
     seen = f"{number(scale.seen[0])} to {number(scale.seen[1])} in the log"
     return (
         f'<div class="control"><label for="axis{i}">{name}</label>'
-        f'<input type="number" id="value{i}" value="{float(start):g}" min="{scale.low:g}" '
+        f'<input type="number" id="value{i}" value="{start:g}" min="{scale.low:g}" '
         f'max="{scale.high:g}" step="any" aria-label="{name}, typed">'
         f'<input type="range" id="axis{i}" min="0" max="{_STEPS}" step="1">'
         f'<span class="hint">{escape(seen)}</span></div>'
@@ -137,8 +139,8 @@ def _card(one: Outcome) -> str:
     meaning = escape(metric.meaning or metric.name)
     charts = "".join(
         f'<figure class="chart"><svg viewBox="0 0 300 110" data-axis="{k}" role="img" '
-        f'aria-label="{meaning} against {escape(s.name)}"></svg>'
-        f"<figcaption>against {escape(s.name)}</figcaption></figure>"
+        f'aria-label="{meaning} against {escape(in_words(s.name))}"></svg>'
+        f"<figcaption>against {escape(in_words(s.name))}</figcaption></figure>"
         for k, s in enumerate(one.lattice.scales)
     )
     level = f"{100 * one.lattice.level:g} %"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from scaling_laws.reporting.markup import (
     details,
     figure,
     frame_table,
+    in_words,
     notes,
     pairs,
     paragraph,
@@ -27,6 +29,8 @@ from scaling_laws.validation import Holdout
 
 __all__ = ["sections"]
 
+# Answers of more letters are told under Decisions only.
+_SHORT = 160
 # Rows of the log and of the refused rows that are listed; the counts are always said.
 _MOST = 200
 _TONES = {"law": "good"}
@@ -72,42 +76,48 @@ _CARD = "What was fitted, to what, and how: enough to do it again."
 
 # --- in short -------------------------------------------------------------------------------------
 def _short(found: Findings) -> Iterator[str]:
-    lines = [(words, tone) for one in found.outcomes.values() for words, tone in _told(found, one)]
-    lines += [(_answer(one), "good" if one.found else "warn") for one in found.decisions]
-    lines += [(f"Not answered: {name}. {why}", "warn") for name, why in found.open.items()]
+    lines = [row for one in found.outcomes.values() for row in _told(found, one)]
+    lines += [
+        (title, _answer(one), "plain" if one.found else "warn")
+        for title, one in found.decisions.items()
+        if len(one.answer) <= _SHORT
+    ]
+    lines += [(name, f"Not answered: {why}", "warn") for name, why in found.open.items()]
     refused = len(found.log.rejections)
     if refused:
-        lines.append((f"{refused} rows of the log were refused; see Data.", "warn"))
-    yield pairs([("", words, tone) for words, tone in lines]).replace("<dt></dt>", "")
+        lines.append(("Rows refused", f"{refused} of the log; see Data.", "warn"))
+    yield pairs(lines)
 
 
-def _told(found: Findings, one: Outcome) -> Iterator[tuple[str, str]]:
+def _told(found: Findings, one: Outcome) -> Iterator[tuple[str, str, str]]:
     name = one.metric.name
     read = one.lattice.read(pd.DataFrame([dict(found.point)])).iloc[0]
-    place = _place({k: v for k, v in found.point.items()
-                    if k in one.lattice.factors or k in {s.name for s in one.lattice.scales}})  # fmt: skip
+    own = {*one.lattice.factors, *(s.name for s in one.lattice.scales)}
+    place = _place({k: v for k, v in found.point.items() if k in own})
     ends = (
         f", one new run {number(read['run_low'])} to {number(read['run_high'])}"
         if "run_low" in read else ""
     )  # fmt: skip
-    yield f"{name} at {place}: {number(read['estimate'])}{ends}.", "plain"
+    yield name, f"{number(read['estimate'])}{ends}, at {place}.", "plain"
     for verdict in one.choice.verdicts:
         if verdict.kind != "law":
-            yield f"{name}, {verdict.axis}: {verdict}", "warn"
+            yield f"{name}, {verdict.axis}", str(verdict), "warn"
     if isinstance(one.held, Holdout):
         least = one.held.baselines.idxmin()
         best = float(one.held.baselines.min())
         better = one.held.are <= best
         yield (
-            f"{name}: the hidden hardest level of {one.held.by} was forecast to "
-            f"{one.held.are:.1%} on average; without a law the best guess ({least}) would have "
-            f"missed by {best:.1%}.",
-            "good" if better else "warn",
+            f"Trust in {name}",
+            f"The hidden hardest level of {one.held.by} was forecast to {one.held.are:.1%} on "
+            f"average; without a law the best guess ({least}) would have missed by {best:.1%}.",
+            "plain" if better else "warn",
         )
 
 
 def _place(point: Mapping[str, Any]) -> str:
-    words = [f"{k} {v if isinstance(v, str) else number(float(v))}" for k, v in point.items()]
+    words = [
+        f"{in_words(k)} {v if isinstance(v, str) else number(float(v))}" for k, v in point.items()
+    ]
     return ", ".join(words)
 
 
@@ -118,11 +128,12 @@ def _answer(one: Result) -> str:
 
 # --- what if --------------------------------------------------------------------------------------
 def _panel(found: Findings) -> Iterator[str]:
-    yield '<noscript><p class="hint">The sliders need JavaScript; the table does not.</p></noscript>'
+    said = paragraph("The sliders need JavaScript; the table below does not.", "hint")
+    yield f"<noscript>{said}</noscript>"
     yield controls(found)
     if found.served is not None:
         yield paragraph(f"Latency and price: {found.served.words}.", "hint")
-        yield notes(found.served.notes)
+        yield details("What latency and price rest on", [notes(found.served.notes)])
     errors = [one.lattice.error for one in found.outcomes.values()]
     yield paragraph(
         "The page reads draws that were computed beforehand, between the nodes of a lattice. At 60 "
@@ -144,34 +155,36 @@ def _curves(found: Findings) -> Iterator[str]:
                 if scale.name != axis.name:
                     rest.setdefault(scale.name, scale.seen[1])
             ax = curves(one, axis, rest, found.asked.level)
-            where = f" at {_place(rest)}" if rest else ""
-            caption = f"{one.metric.meaning or one.metric.name} against {axis.name}{where}"
+            where = f", at {_place(rest)}" if rest else ""
+            caption = (
+                f"{one.metric.meaning or one.metric.name} against {in_words(axis.name)}{where}"
+            )
             shown.append(figure(inline(ax, f"c{i}{k}"), caption))
     yield f'<div class="figures">{"".join(shown)}</div>'
 
 
 # --- decisions ------------------------------------------------------------------------------------
 def _decisions(found: Findings) -> Iterator[str]:
-    for i, one in enumerate(found.decisions):
+    for i, (title, one) in enumerate(found.decisions.items()):
         why = one.why
         rows = [("answer", _answer(one), "good" if one.found else "warn")]
         rows += [(label, text, "plain") for label, text in (("run that matters most", why.run),
                  ("what would change it", why.change)) if text]  # fmt: skip
-        caption = "The first rows behind the answer" if len(one.frame) else ""
+        ax = one.plot()
+        ax.set_title("")  # the answer stands beside it
+        words = "The first rows behind the answer"
+        rest = details(words, [frame_table(cells(one.frame), words)]) if len(one.frame) else ""
         yield (
-            f"<article>{_heading(one.question)}{pairs(rows)}"
-            + figure(inline(one.plot(), f"d{i}"), one.answer)
-            + notes(one.notes)
-            + (details(caption, [frame_table(cells(one.frame), caption)]) if caption else "")
-            + "</article>"
+            f'<article class="decision"><div>{_heading(title)}{paragraph(one.question, "lead")}'
+            f"{pairs(rows)}{notes(one.notes)}</div>"
+            f"{figure(inline(ax, f'd{i}'), one.answer, shown=False)}"
+            f"{rest}</article>"
         )
     if found.open:
         yield table(("asked", "why there is no answer"), found.open.items(), "Not answered")
 
 
 def _heading(text: str) -> str:
-    from html import escape
-
     return f"<h3>{escape(text)}</h3>"
 
 

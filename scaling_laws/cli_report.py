@@ -1,0 +1,102 @@
+"""The command ``scaling-laws report``: a run log in, one HTML file out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["report"]
+
+
+def report(
+    log: Annotated[Path, typer.Argument(help="Run log: .csv, .tsv, .jsonl, .parquet")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Score; repeat. Default: the task's and a general one.")
+    ] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Factor column; repeat for several.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="Where a field comes from, examples=D.")
+    ] = None,
+    at_least: Annotated[
+        list[str] | None, typer.Option(help="Target of a score, task_f1=0.8; repeat.")
+    ] = None,
+    at_most: Annotated[
+        list[str] | None, typer.Option(help="Target of a loss, loss=2.1; repeat.")
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="With which targets are to be met.")] = 0.9,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
+    shape: Annotated[
+        str | None, typer.Option(help="The whole model, Qwen3-8B: adds latency and price.")
+    ] = None,
+    hardware: Annotated[str, typer.Option(help="That serves it.")] = "H100",
+    tokens_in: Annotated[float | None, typer.Option(help="Tokens of a prompt.")] = None,
+    tokens_out: Annotated[float | None, typer.Option(help="Tokens of an answer.")] = None,
+    load: Annotated[float | None, typer.Option(help="Requests a second.")] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of draws and starts.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write one HTML file: data, forecast, hold-out, curves, decisions, what-if panel, card."""
+    from scaling_laws.cost import Serving
+    from scaling_laws.reporting import report as make
+    from scaling_laws.runs import read_runs
+
+    serving = None
+    if shape is not None:
+        if tokens_in is None or tokens_out is None:
+            raise ValueError("--shape needs --tokens-in and --tokens-out, the work of a request.")
+        serving = Serving(hardware, tokens_in=tokens_in, tokens_out=tokens_out, load=load)
+    fields = {name: text for name, text in _pairs(column, "--column")}
+    runs = read_runs(log, columns=fields or None)
+    with _steps() as tell:
+        made = make(
+            runs, out, metrics=metric, by=by, at_least=_numbers(at_least, "--at-least"),
+            at_most=_numbers(at_most, "--at-most"), confidence=confidence, level=level,
+            serving=serving, shape=shape, title=title, rng=seed, progress=tell,
+        )  # fmt: skip
+    found = made.findings
+    if as_json:
+        answers = {title: one.to_dict() for title, one in found.decisions.items()}
+        written = {"written": str(out), "metrics": list(found.outcomes)}
+        print(json.dumps({**written, "decisions": answers, "not_answered": dict(found.open)}))
+    else:
+        print(made)
+
+
+@contextmanager
+def _steps() -> Generator[Callable[[str], None]]:
+    """Show each step on stderr where someone watches."""
+    from tqdm import tqdm
+
+    with tqdm(bar_format="{desc} {elapsed}", leave=False, disable=None) as bar:
+
+        def tell(words: str) -> None:
+            bar.set_description_str(words)
+
+        yield tell
+
+
+def _pairs(given: Sequence[str] | None, what: str) -> list[tuple[str, str]]:
+    out: list[tuple[str, str]] = []
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{what} {text!r}: write name=value.")
+        out.append((name, value))
+    return out
+
+
+def _numbers(given: Sequence[str] | None, what: str) -> dict[str, float] | None:
+    out: dict[str, float] = {}
+    for name, text in _pairs(given, what):
+        try:
+            out[name] = float(text)
+        except ValueError:
+            raise ValueError(f"{what} {name}={text}: {text!r} is no number.") from None
+    return out or None
