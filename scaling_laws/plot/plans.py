@@ -99,8 +99,10 @@ def _name(ax: Any, found: Frontier, likely: pd.DataFrame, at: Any, value: Any) -
         row = likely.iloc[place]
         words = ", ".join(str(row[a]) if isinstance(row[a], str) else f"{row[a]:.4g}" for a in axes)
         # Below and right of a rising front there is room; it takes none from the axes.
-        named = ax.annotate(_words(words), (at[place], value[place]), xytext=(6, -10),
-                            textcoords="offset points", fontsize="x-small")  # fmt: skip
+        last = place == order[-1]
+        named = ax.annotate(_words(words), (at[place], value[place]), fontsize="x-small",
+                            xytext=(-8, 3) if last else (6, -10), ha="right" if last else "left",
+                            textcoords="offset points")  # fmt: skip
         named.set_in_layout(False)
     if axes and len(some):
         ax.set_title(f"named by {', '.join(axes)}", loc="left", fontsize="small", color="#555555")
