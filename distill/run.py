@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,14 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoConfig
 
+import scaling_laws
+from scaling_laws.metrics import METRICS, Metric
 from scaling_laws.runs import Run, append_run
 
-from .config import Config, hash_of, save_config
+from .config import Config, Gate, hash_of, save_config
 from .data import load_data
 from .general import GENERAL_KL
+from .models import ModelError
 from .prune import Plan, Rounding, plan_chain, schedule
 from .stages import Stages
 from .steps import Made, Steps
@@ -78,7 +80,8 @@ def run_chain(
     for note in data.notes:
         say(note)
     steps = Steps(config, data, Stages(out / "stages", accelerator), bar)
-    chain = _Chain(config, steps, _Log(out / LOG, accelerator, say), data.task)
+    log = _Log(out / LOG, accelerator, say, _metrics(config))
+    chain = _Chain(config, steps, log, data.task)
     chain.run()
     return out / LOG
 
@@ -103,7 +106,7 @@ class _Chain:
         self.common = {
             "chain_id": self.chain_id,
             "config_hash": config.hash,
-            "code_version": _version(),
+            "code_version": scaling_laws.__version__,
             "teacher": teacher,
             "base_model": teacher,
             "kept_of": config.prune.kept_of,
@@ -119,10 +122,12 @@ class _Chain:
     def run(self) -> None:
         config, s = self.config, self.config.supervision
         with self._logged(0, "teacher"):
-            made = self.steps.given(config.model.teacher)
+            made = base = self.steps.given(config.model.teacher)
             if config.adapt is not None:
-                made = self.steps.adapt(made)
+                made = self.steps.adapt(base)
             teacher = self._score(0, "teacher", made, None, {"origin": config.model.origin})
+            if config.adapt is not None and config.adapt.gate is not None:
+                self._pass(config.adapt.gate, base, made)
         taught = {
             "method": "full" if config.train.lora is None else "lora",
             "target": "logits" if s.alpha > 0 else "text",
@@ -135,6 +140,23 @@ class _Chain:
                 self._teach(1, base, teacher, teacher, {**taught, **about})
             return
         self._students(teacher, taught)
+
+    def _pass(self, gate: Gate, base: Made, adapted: Made) -> None:
+        """Refuse a teacher that students could learn little from."""
+        scores, before = self.steps.score(adapted)["scores"], self.steps.quiz(base)["quiz"]
+        short = []
+        if scores["task_f1"] < gate.task_f1:
+            short.append(
+                f"its macro-F1 {scores['task_f1']:.3f} is below task_f1 = {gate.task_f1}; raise "
+                "adapt.examples or adapt.train.epochs"
+            )
+        if scores["quiz"] < before - gate.quiz_drop:
+            short.append(
+                f"its quiz score {scores['quiz']:.3f} is more than quiz_drop = {gate.quiz_drop} "
+                f"below the {before:.3f} of the model it was; raise adapt.replay.weight"
+            )
+        if short:
+            raise ModelError(f"the adapted teacher does not pass adapt.gate: {'; '.join(short)}.")
 
     def _students(self, teacher: _Row, taught: Mapping[str, Any]) -> None:
         prune = self.config.prune
@@ -207,7 +229,7 @@ class _Chain:
         if "wall_s" in row and torch.cuda.is_available():
             row["gpu_hours"] = row["wall_s"] / 3600 * processes
         # A row has what the schema knows; the rest is in the folders of the stages.
-        known = {*Run.model_fields, GENERAL_KL.name, GENERAL_KL.se, GENERAL_KL.n}
+        known = {*Run.model_fields, *(f for m in self.log.metrics for f in (m.name, m.se, m.n))}
         self.log.add({k: v for k, v in row.items() if k in known and v is not None})
         return _Row(run_id, made, sizes)
 
@@ -225,13 +247,20 @@ class _Chain:
 class _Log:
     """The log file, written by the first process; rows that are there already are not repeated."""
 
-    def __init__(self, path: Path, accelerator: Accelerator, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        accelerator: Accelerator,
+        report: Callable[[str], None],
+        metrics: Sequence[Metric],
+    ) -> None:
         self.path, self.main, self.report = path, accelerator.is_main_process, report
+        self.metrics = metrics
 
     def add(self, row: Mapping[str, Any]) -> None:
         if not self.main or row["run_id"] in self._names():
             return
-        append_run(self.path, row, metrics=[GENERAL_KL], timeout=_LOCK_S)
+        append_run(self.path, row, metrics=self.metrics, timeout=_LOCK_S)
         shown = {m: row[m] for m in ("task_f1", "task_nll", "quiz") if m in row}
         scores = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
         self.report(f"{row['run_id']}: kept {row['kept']:.3f}, {scores}")
@@ -261,15 +290,20 @@ class _Log:
         return names
 
 
+def _metrics(config: Config) -> list[Metric]:
+    """Scores of a chain that the schema of a run has no field for."""
+    asked = config.evaluate.lm_eval
+    tasks = () if asked is None else asked.tasks
+    others = [
+        Metric(task, "higher", "general", None, 1.0, "logit", "proportion", f"accuracy on {task}")
+        for task in tasks
+        if task not in METRICS
+    ]
+    return [GENERAL_KL, *others]
+
+
 def _machine(accelerator: Accelerator) -> str:
     n = accelerator.num_processes
     device = accelerator.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return f"{n} x {name}" if device.type == "cuda" else f"{n} x {name} CPU process"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("scaling-laws")
-    except metadata.PackageNotFoundError:
-        return "not installed"

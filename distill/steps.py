@@ -18,7 +18,8 @@ from .cache import build_cache, open_cache
 from .config import Config, Replay, Train, essential, hash_of
 from .data import Dataset
 from .evaluate import evaluate
-from .general import general_kl
+from .files import folder_content
+from .general import general_kl, lm_eval_scores
 from .generate import generate
 from .models import (
     check_vocabularies,
@@ -196,6 +197,8 @@ class Steps:
         if options.texts is not None:
             texts = Path(options.texts).read_text("utf-8").splitlines()
             inputs["texts"] = hash_of(texts)
+        if options.lm_eval is not None and options.lm_eval.include_path is not None:
+            inputs["tasks"] = folder_content(options.lm_eval.include_path)
 
         def make(folder: Path) -> dict[str, Any]:
             model, tokenizer = self._load(made)
@@ -223,9 +226,26 @@ class Steps:
             if options.texts is not None:
                 base, _ = self._load(self.given(self.config.model.teacher))
                 scores |= general_kl(model, base, tokenizer, texts)
+            if options.lm_eval is not None:
+                asked = options.lm_eval.model_dump()
+                scores |= lm_eval_scores(model, tokenizer, batch_size=options.batch, **asked)
             return {"scores": scores, "sizes": _sizes(model)}
 
         return dict(self.stages.run("score", {**inputs, **self._common}, make).result)
+
+    def quiz(self, made: Made) -> dict[str, Any]:
+        """Take the quiz alone."""
+        options = self.config.evaluate
+        inputs = {"model": made.key, "quiz": options.quiz, "dtype": self.config.model.dtype}
+
+        def make(folder: Path) -> dict[str, Any]:
+            model, tokenizer = self._load(made)
+            questions = build_quiz(options.quiz)
+            result = take_quiz(model, tokenizer, questions, batch_size=options.batch)
+            result.save(folder)
+            return dict(result.scores)
+
+        return dict(self.stages.run("quiz", inputs, make).result)
 
     @property
     def _common(self) -> dict[str, Any]:

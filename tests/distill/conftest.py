@@ -1,11 +1,15 @@
 """Models small enough for arithmetic to be checked, and sequences to train them on."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from distill.task import Encoded
+from distill.tiny import base_model, easy_headlines
 
 VOCABULARY = 64
 
@@ -50,3 +54,13 @@ def sequences():
         return drawn
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory):
+    """Return a folder with what `tiny_config` starts from: headlines and an untrained model."""
+    path, examples = tmp_path_factory.mktemp("ground"), easy_headlines()
+    base_model(path / "base", examples)
+    lines = "".join(f"{json.dumps(asdict(example))}\n" for example in examples)
+    (path / "easy-headlines.jsonl").write_text(lines)
+    return path

@@ -49,6 +49,7 @@ def test_overrides_do_not_touch_their_source():
         ("data.traces=t.jsonl", "label_source: teacher"),
         ("name=a b", "name = 'a b'"),
         ("model=3", "model = 3"),
+        ("evaluate.lm_eval={}", "evaluate.lm_eval.tasks is missing"),
         ("train", "write a.b=c"),
         ("train.lr=[", "is not YAML"),
     ],
@@ -109,7 +110,7 @@ def test_hash_is_blind_to_seed_and_execution(override):
     "override",
     ["train.lr=2e-4", "train.batch=8", "train.precision=bf16", "data.train=10", "data.seed=1",
      "prune.kept=[.5]", "supervision.format=cot", "model.teacher=b", "adapt={}",
-     "evaluate.quiz=3"],
+     "evaluate.quiz=3", "evaluate.lm_eval.tasks=[mmlu]"],
 )  # fmt: skip
 def test_hash_sees_what_decides_results(override):
     assert load_config(LEAST, [override]).hash != load_config(LEAST).hash

@@ -1,9 +1,12 @@
 """Cut models: what is dead may go, what comes out is a plain model, what is unknown is refused."""
 
 import copy
+import tempfile
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
@@ -205,6 +208,46 @@ def test_round_trip_through_disk_and_generation(family, tmp_path):
     first = written["student", True]
     assert first.shape == (3, 18)
     assert all(torch.equal(first, other) for other in written.values())
+
+
+PLAIN = {
+    "qwen3": (Qwen3Config, {"head_dim": 8}),
+    "qwen2": (Qwen2Config, {}),
+    "llama": (LlamaConfig, {}),
+    "mistral": (MistralConfig, {"head_dim": 8}),
+}
+
+
+@settings(deadline=None, max_examples=24)
+@given(
+    st.sampled_from(sorted(PLAIN)),
+    st.booleans(),
+    st.fixed_dictionaries(
+        {
+            "layers": st.integers(1, 4),
+            "ffn": st.integers(1, 64),
+            "kv_heads": st.integers(1, 4),
+            # A multiple of 2, 4, 6 and 8 query heads, as Llama demands.
+            "hidden": st.sampled_from([24, 48]),
+        }
+    ),
+)
+def test_any_plan_is_reached_and_survives_the_disk(family, tied, sizes):
+    config, options = PLAIN[family]
+    model = build(config(**COMMON, **options, tie_word_embeddings=tied))
+    planned = plan_shape(model.config, **sizes)
+    student = prune_model(model, planned, magnitude_importance(model))
+    assert student.num_parameters() == planned.params
+    assert {name: getattr(planned, name) for name in sizes} == sizes
+    with tempfile.TemporaryDirectory() as folder:
+        student.save_pretrained(folder)
+        loaded = AutoModelForCausalLM.from_pretrained(folder)
+    assert loaded.num_parameters() == planned.params
+    assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == tied
+    assert difference(student, loaded) == 0.0
+    ids = tokens(rows=2, length=5)
+    options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 6, "do_sample": False}
+    assert torch.equal(student.generate(ids, **options), loaded.generate(ids, **options))
 
 
 @families

@@ -18,7 +18,7 @@ from distill.checkpoint import StorageError
 from distill.config import load_config, save_config
 from distill.models import ModelError, load_model, load_tokenizer, save_model
 from distill.run import run_chain
-from distill.tiny import base_model, easy_headlines, run_tiny, tiny_config
+from distill.tiny import run_tiny, tiny_config
 from distill.train import TrainingError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -98,21 +98,6 @@ SHORT = (
     *QUICK, "prune.kept=[.5]", "data.test=40", "adapt.train.checkpoint_every=3",
     "adapt.examples=64", "train.checkpoint_every=3", "train.batch=8",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory):
-    path = tmp_path_factory.mktemp("ground")
-    run_tiny_files(path)
-    return path
-
-
-def run_tiny_files(path):
-    examples = easy_headlines()
-    base_model(path / "base", examples)
-    lines = [json.dumps({"text": e.text, "label": e.label, "rationale": e.rationale})
-             for e in examples]  # fmt: skip
-    (path / "easy-headlines.jsonl").write_text("\n".join(lines))
 
 
 @pytest.fixture
@@ -220,6 +205,26 @@ def failed_then_mended(config, error, match, monkeypatch, *overrides):
     ]  # fmt: skip
     assert len(sl.read_runs(log).rejected) == 0
     return rows
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ({"task_f1": 1.0}, r"macro-F1 0\.\d+ is below task_f1 = 1\.0; raise adapt\.examples"),
+        ({"task_f1": 0.0, "quiz_drop": 0.0}, r"more than quiz_drop = 0\.0 below the 0\.9"),
+    ],
+)
+def test_a_teacher_that_learnt_too_little_makes_no_students(config, monkeypatch, gate, said):
+    monkeypatch.setattr("distill.steps.Steps.quiz", lambda self, made: {"quiz": 0.9})
+    small = ["evaluate.quiz=8", "supervision.format=label"]
+    bad = config("adapt.examples=16", f"adapt.gate={gate}", *small)
+    with pytest.raises(ModelError, match=said):
+        run_chain(bad, bar=False)
+    rows = rows_of(Path(bad.out) / "runs.jsonl")
+    assert [row["phase"] for row in rows] == ["teacher", "teacher"]
+    assert rows[1]["status"] == "failed"
+    # The gate decides no result: without it the same chain goes on.
+    assert config("adapt.examples=16", *small).hash == bad.hash
 
 
 def test_a_full_disk_is_told_and_mended(config, monkeypatch):
