@@ -16,8 +16,10 @@ from scaling_laws.reporting.findings import Outcome
 from scaling_laws.reporting.lattice import Scale
 from scaling_laws.reporting.markup import in_words
 
-__all__ = ["curves", "inline"]
+__all__ = ["SMALL", "curves", "inline"]
 
+# Inches: text of the usual size can be read in half of the page's width.
+SMALL = (5.2, 3.5)
 _POINTS = 80
 _TAG = re.compile(r"<[^<>]+>")
 _ID = re.compile(r'(\bid="|url\(#|href="#)')
@@ -28,11 +30,15 @@ def inline(ax: Any, name: str) -> str:
 
     Text stays text. What matplotlib would load or say about itself is left out.
     """
-    from matplotlib import rc_context
+    import matplotlib
 
+    drawing: Any = matplotlib  # its stubs are partial
     out = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+    with (
+        drawing.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}),
+        warnings.catch_warnings(),
+    ):
         # Browsers have glyphs that the font of the layout lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = ax.get_figure(root=True)
@@ -52,7 +58,7 @@ def curves(one: Outcome, axis: Scale, point: Mapping[str, Any], level: float) ->
     this very point.
     """
     ax = axes_of(None)
-    ax.get_figure(root=True).set_size_inches(5.2, 3.5)
+    ax.get_figure(root=True).set_size_inches(*SMALL)
     by = next(iter(one.lattice.factors), None)
     levels = one.lattice.factors[by] if by is not None else ("",)
     xs = np.clip(np.geomspace(axis.low, axis.high, _POINTS), axis.low, axis.high)

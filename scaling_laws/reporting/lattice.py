@@ -50,7 +50,7 @@ class SameRun(np.random.Generator):
         """Return the generator that stands for a seed."""
         return cls(np.random.PCG64(seed))
 
-    def spawn(self, n_children: int) -> list[SameRun]:
+    def spawn(self, n_children: int) -> list[np.random.Generator]:
         """Return the first child, as often as asked."""
         child = self.bit_generator.spawn(1)[0]
         return [type(self)(deepcopy(child)) for _ in range(n_children)]
@@ -178,7 +178,7 @@ class Lattice:
             out["low"], out["high"] = self._ends(mean, row, points)
             out["run_low"], out["run_high"] = self._ends(run, row, points)
         frame = pd.DataFrame(out, index=points.index)
-        return np.exp(frame) if self.log else frame
+        return frame.apply(np.exp) if self.log else frame
 
     def _ends(self, drawn: Array, row: Array, points: pd.DataFrame) -> tuple[Array, Array]:
         """Return the quantiles, at least as wide beyond the data as forms and growth say."""
@@ -270,7 +270,7 @@ def _filled(
         plain = np.asarray(values, float)
         return np.log(plain) if log else plain
 
-    def shaped(values: Array) -> Array:
+    def shaped(values: NDArray[Any]) -> NDArray[Any]:
         return values.reshape(len(combinations), len(nodes), *values.shape[1:])
 
     columns = [stored(fitted.predict(points, interval=None)["estimate"])[:, None]]
@@ -299,7 +299,7 @@ def _filled(
     )  # fmt: skip
 
 
-def _first_child(seed: int) -> SameRun:
+def _first_child(seed: int) -> np.random.Generator:
     return SameRun.of(seed).spawn(1)[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scaling_laws.decide import Result
-from scaling_laws.reporting.figures import curves, inline
+from scaling_laws.reporting.figures import SMALL, curves, inline
 from scaling_laws.reporting.findings import Findings, Outcome
 from scaling_laws.reporting.markup import (
     details,
@@ -170,8 +170,9 @@ def _decisions(found: Findings) -> Iterator[str]:
         rows = [("answer", _answer(one), "good" if one.found else "warn")]
         rows += [(label, text, "plain") for label, text in (("run that matters most", why.run),
                  ("what would change it", why.change)) if text]  # fmt: skip
-        ax = one.plot()
-        ax.set_title("")  # the answer stands beside it
+        ax: Any = one.plot()
+        ax.set_title("", loc="left")  # the answer stands beside it
+        ax.get_figure(root=True).set_size_inches(*SMALL)
         words = "The first rows behind the answer"
         rest = details(words, [frame_table(cells(one.frame), words)]) if len(one.frame) else ""
         yield (

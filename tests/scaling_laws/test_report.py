@@ -1,0 +1,286 @@
+"""The report: what its page holds, that nothing in a log can act on it, that its panel is right."""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import scaling_laws as sl
+from scaling_laws.cost import Serving
+from scaling_laws.reporting.lattice import SameRun, Scale, lattice_of, scale_of
+from scaling_laws.reporting.markup import json_text
+from scaling_laws.reporting.page import page_of
+from scaling_laws.reporting.panel import payload, scales_of
+from scaling_laws.study import Noise
+
+HOSTILE = "</script><img src=x onerror=alert(1)>&'\"<!--"
+FACTOR = "format"
+
+
+def runs_of(seed=0):
+    """Two metrics of 32 runs, a hostile level, a refused row."""
+    design = pd.MultiIndex.from_product(
+        [[1000, 4000, 16000, 64000], [0.16, 0.3, 0.55, 1.0], ["label", HOSTILE]],
+        names=["examples", "kept", FACTOR],
+    ).to_frame(index=False)
+    law = sl.laws.Compressed("multiplicative", by=FACTOR)
+    truth = {"e": 2.2, "a[label]": 1.0, f"a[{HOSTILE}]": 1.3, "b": 0.35, "g": 0.5}
+    task = sl.simulate(law, design, truth, Noise(run=0.01), seed, metric="task_f1").frame
+    truth = {"e": 1.2, "a": 0.1, "b": 0.3, "c": 0.6, "g": 0.7}
+    law = sl.laws.Compressed("additive", by=FACTOR)
+    quiz = sl.simulate(law, design, truth, Noise(run=0.01, items=2000), seed + 1, metric="quiz")
+    both = pd.concat([task.sort_index(), quiz.frame.sort_index()[["quiz", "quiz_n"]]], axis=1)
+    both["tokens_out"] = np.where(both[FACTOR] == "label", 6, 90)
+    both["note"] = HOSTILE
+    bad = both.iloc[[0]].assign(kept=16.0)
+    return sl.read_runs(pd.concat([both, bad], ignore_index=True))
+
+
+@pytest.fixture(scope="module")
+def made():
+    return sl.report(
+        runs_of(), at_least={"task_f1": 0.75}, title=f"Report {HOSTILE}", shape="Qwen3-8B",
+        serving=Serving("H100", tokens_in=400, tokens_out=50),
+    )  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Elements of a page with their attributes, and the text of its scripts."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.scripts, self.words, self.inside = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.inside and self.inside.pop() != tag:
+            continue
+
+    def handle_data(self, data):
+        if self.inside and self.inside[-1] == "script":
+            self.scripts.append(data)
+        else:
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(made):
+    return Page(made.html)
+
+
+def test_sections(page):
+    assert [a["id"] for a in page.all("section") if "id" in a and a["id"] != "costs"] == [
+        "short", "what-if", "curves", "decisions", "forms", "hold-out", "data", "card",
+    ]  # fmt: skip
+    links = [a["href"] for a in page.all("a")]
+    ids = {a["id"] for _, a in page.elements if "id" in a}
+    assert links
+    assert all(link[0] == "#" and link[1:] in ids for link in links)
+
+
+def test_it_is_one_small_file_that_asks_for_nothing(made, page):
+    assert len(made.html.encode()) < 2e6
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href", "action", "srcset", "data"):
+            assert attributes.get(name, "#")[:1] == "#" or attributes[name] == "data:,"
+        assert not [name for name in attributes if name.startswith("on")]
+    css = re.findall(r"url\(\s*['\"]?([^)'\"]+)", made.html)
+    assert all(place.startswith("#") for place in css)
+    assert "@import" not in made.html
+
+
+def test_no_two_elements_share_an_id(page):
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+def test_names_of_the_log_do_nothing(made, page):
+    assert not page.all("img")
+    assert len(page.scripts) == 2
+    assert HOSTILE not in made.html
+    assert json.loads(page.scripts[0])["factors"][0]["levels"] == [HOSTILE, "label"]
+    assert any(HOSTILE in words for words in page.words)
+
+
+@given(st.text())
+def test_json_stands_in_a_script(text):
+    shown = json_text({text: [text]})
+    assert not set("<>&\u2028\u2029") & set(shown)
+    assert json.loads(shown) == {text: [text]}
+
+
+def test_only_its_own_script_may_run(made, page):
+    policy = next(a["content"] for a in page.all("meta") if "http-equiv" in a)
+    digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert "default-src 'none'" in policy
+
+
+def test_every_control_has_a_name(page):
+    labels = {a["for"] for a in page.all("label")}
+    for tag in ("input", "select"):
+        for attributes in page.all(tag):
+            assert attributes["id"] in labels or attributes.get("aria-label")
+
+
+def test_refused_rows_with_reason(made, page):
+    text = " ".join(page.words)
+    assert made.findings.log.rejected["reason"][0] in text
+    assert "kept = 16.0 is not in (0, 1]" in text
+    assert "32 rows accepted, 1 refused" in text
+
+
+def test_decisions(made):
+    found = made.findings
+    assert not found.open
+    assert {"Smallest student", "Labels needed", "Next runs"} <= set(found.decisions)
+    assert {"task_f1", "quiz"} == set(found.outcomes)
+
+
+def test_same_log_same_page(made):
+    assert page_of(made.findings, f"Report {HOSTILE}") == made.html
+
+
+def shipped(one, packed):
+    """Return the lattice as the page carries it: in single precision."""
+
+    def numbers(name, shape):
+        raw = np.frombuffer(base64.b64decode(packed[name]), "<f4").astype(float)
+        return raw.reshape(shape)
+
+    lattice = one.lattice
+    return replace(
+        lattice,
+        table=numbers("table", lattice.table.shape),
+        coefficients=numbers("coefficients", lattice.coefficients.shape),
+        noise=numbers("noise", lattice.noise.shape),
+    )
+
+
+def random_states(found, count, seed):
+    source = np.random.default_rng(seed)
+    states = {n: source.choice(np.array(v, object), count) for n, v in found.factors.items()}
+    for scale in scales_of(found).values():
+        values = np.exp(source.uniform(np.log(scale.low), np.log(scale.high), count))
+        states[scale.name] = np.clip(values, scale.low, scale.high)
+    return pd.DataFrame(states)
+
+
+def gaps(forecast, point, level, read):
+    """Return errors of what was read at one point, over the widths of both intervals."""
+    mean = forecast.predict(point, interval="mean", level=level).iloc[0]
+    run = forecast.predict(point, interval="run", level=level).iloc[0]
+    narrow, wide = mean["high"] - mean["low"], run["high"] - run["low"]
+    pairs = [(mean["estimate"], read["estimate"], narrow), (mean["low"], read["low"], narrow),
+             (mean["high"], read["high"], narrow), (run["low"], read["run_low"], wide),
+             (run["high"], read["run_high"], wide)]  # fmt: skip
+    return [abs(a - b) / width for a, b, width in pairs]
+
+
+def test_panel_agrees_with_predict(made):
+    found = made.findings
+    states = random_states(found, 50, 3)
+    for one, packed in zip(found.outcomes.values(), payload(found)["metrics"], strict=True):
+        read = shipped(one, packed).read(states)
+        worst = max(
+            max(gaps(one.forecast, states.iloc[[i]], 0.9, read.iloc[i])) for i in range(len(states))
+        )
+        assert worst < 0.01
+
+
+def test_latency_and_price_are_those_of_serving(made):
+    served = made.findings.served
+    assert served is not None
+    row = made.findings.factors[FACTOR].index("label")
+    whole = sl.cost.serving("Qwen3-8B", "H100", tokens_in=400, tokens_out=6).frame.iloc[0]
+    for name in ("latency_ms", "latency_ms_low", "latency_ms_high", "price_low", "price_high"):
+        assert served.values[name][row, -1] == pytest.approx(whole[name], rel=1e-12)
+
+
+@given(
+    st.lists(st.floats(-3, 3), min_size=4, max_size=4),
+    st.lists(st.floats(0, 1), min_size=1, max_size=9),
+    st.integers(4, 40),
+)
+def test_cubics_are_read_exactly(c, shares, nodes):
+    scale = Scale("examples", 100.0, 1e5, nodes, (200.0, 5e4))
+    values = np.clip(100.0 * 1000.0 ** np.array(shares), 100.0, 1e5)
+    where, weights = scale.stencil(values)
+    assert where.min() >= 0
+    assert where.max() < nodes
+    cubic = np.polynomial.Polynomial(c)
+    read = (cubic(np.log(scale.values / 1e3))[where] * weights).sum(1)
+    # Rounding: terms of at most 3 * 4.7^3 with weights of at most 1 in all but sign.
+    np.testing.assert_allclose(read, cubic(np.log(values / 1e3)), atol=1e-10)
+
+
+def test_axis_ends_at_the_whole_model_and_beyond_the_data():
+    kept = scale_of("kept", np.array([0.2, 0.5, 1.0]))
+    examples = scale_of("examples", np.array([100.0, 1e4]))
+    assert (kept.low < 0.2, kept.high) == (True, 1.0)
+    assert examples.high == pytest.approx(1e5, rel=0.05)
+    np.testing.assert_allclose(examples.overshoot(np.array([100.0, 1e3, 1e5])), [0, 0, 0.5])
+
+
+def test_one_run_has_the_same_luck_everywhere():
+    fit = sl.fit(sl.laws.Power(), [{"examples": 4**k, "loss": 1 + 4 ** (-0.3 * k) + 0.01 * (k % 2)}
+                                   for k in range(3, 11)])  # fmt: skip
+    sizes = [200.0, 3e3, 5e4]
+    together = fit.predict(examples=sizes, interval="run", rng=SameRun.of(fit.seed))
+    for i, n in enumerate(sizes):
+        alone = fit.predict(examples=n, interval="run").iloc[0]
+        assert alone["low"] == together["low"][i]
+        assert alone["high"] == together["high"][i]
+
+
+def test_published_collapse():
+    """A steep law of one axis, plain fit: no widening, the panel as right."""
+    points = sl.presets.load_points("qwen3-8b-pruned").frame
+    rows = points[points["phase"].isin(["teacher", "distilled"])]
+    fit = sl.fit(sl.laws.Collapse(), rows, "mmlu")
+    lattice = lattice_of(fit, {})
+    source = np.random.default_rng(1)
+    (scale,) = lattice.scales
+    states = pd.DataFrame({"kept": source.uniform(scale.low, 1.0, 30)})
+    read = lattice.read(states)
+    assert max(max(gaps(fit, states.iloc[[i]], 0.9, read.iloc[i])) for i in range(30)) < 0.01
+
+
+def test_losses_and_too_few_runs(tmp_path):
+    """A loss of one axis, three rows: no interval, no hold-out, still a page that says why."""
+    rows = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(2, 6)]
+    made = sl.report(rows, tmp_path / "few.html", laws=[sl.laws.Power(share=())])
+    assert (tmp_path / "few.html").read_text(encoding="utf-8") == made.html
+    assert made.path == tmp_path / "few.html"
+    Page(made.html)
+    assert "loss" in repr(made) or "not answered" in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"level": 1.5}, "level = 1.5"),
+        ({"by": "nothing"}, "'nothing' is no column"),
+        ({"metrics": ["mmlu"]}, "no row has a score"),
+        ({"serving": Serving("H100", tokens_in=9, tokens_out=9), "metrics": ["quiz"]}, "shape="),
+    ],
+)
+def test_refusals(options, words):
+    frame = runs_of().frame
+    with pytest.raises(ValueError, match=re.escape(words)):
+        sl.report(frame[frame[FACTOR] == "label"], **options)
