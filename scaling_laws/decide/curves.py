@@ -238,8 +238,8 @@ def divergence(
     """Return the largest ``R_task - R_general`` over the fractions kept in the log.
 
     Found when it is above 0 by a simultaneous band: ``D(v) - q sd(v) > 0`` somewhere, ``q`` the
-    `level` quantile over draws of the largest deviation, ``max_v (D_draw(v) - D(v)) / sd(v)``. The
-    largest of many noisy differences would else be above 0 by itself.
+    ``(1 + level) / 2`` quantile over draws of ``max_v (D_draw(v) - D(v)) / sd(v)``. The largest of
+    many noisy differences would else be above 0 by itself.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def divergence(
     floor : mapping, optional
         Metric -> score of a model that knows nothing; default the metrics'.
     level : float
-        Of the band, one-sided, and of the interval.
+        Of the interval and the band, of which one side counts: .9 lets 5 % of equal falls through.
     rng : int, optional
     **point
         The other axes and factors.
@@ -282,7 +282,7 @@ def divergence(
     moving = sd > 1e-6
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(moving[:, None], (draws - mean[:, None]) / sd[:, None], -np.inf).max(0)
-    band = np.where(moving, mean - float(np.quantile(z, level)) * sd, 0.0)
+    band = np.where(moving, mean - float(np.quantile(z, 0.5 * (1.0 + level))) * sd, 0.0)
     i, lower = int(np.argmax(mean)), float(band.max())
     found = lower > 0
     low, high = quantile_pair(draws, level)
@@ -317,7 +317,7 @@ def _why_divergence(
 ) -> Why:  # fmt: skip
     run = decisive_run(joint, names[1], {"kept": place, **at}, f"{names[1]} there")
     change = "runs there in which both fall alike" if found else "more seeds or test items there"
-    return Why(answer, level if found else None, run, change)
+    return Why(answer, 0.5 * (1.0 + level) if found else None, run, change)
 
 
 def _roles(joint: Joint, task: str | None, general: str | None) -> tuple[str, str]:

@@ -1,0 +1,239 @@
+"""The smallest student, and how many labels: answers, limits, bad input, what they are worth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import ndtr
+
+import scaling_laws as sl
+from scaling_laws.decide.draws import joint_of
+from scaling_laws.decide.probability import probabilities
+from scaling_laws.study import Noise
+from tests.logs import grid
+
+LAW = sl.laws.Compressed()
+TRUTH = {"e": 2.5, "a": 0.8, "b": 0.35, "c": 0.5, "g": 0.9}
+DESIGN = grid(examples=[6e3, 5e4, 4e5], kept=[0.79, 0.58, 0.37, 0.16])
+LADDER = [1.0, 0.79, 0.58, 0.46, 0.37, 0.29, 0.23, 0.16]
+CURVE = {"E": 2.0, "A": 0.6, "a": 0.45}
+SIZES = grid(examples=np.geomspace(6e3, 4e5, 12).round())
+RUN = 0.01
+
+
+def true_curve(law, design, truth, points):
+    """Exact scores at points, amplitudes at the centre of the design."""
+    exact = sl.simulate(law, design, truth, 0.0, metric="task_accuracy")
+    fit = sl.fit(law, exact, "task_accuracy")
+    return fit.predict(points, interval=None)["estimate"].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def fit():
+    log = sl.simulate(LAW, DESIGN, TRUTH, Noise(run=RUN, items=3000), 1, metric="task_accuracy")
+    return sl.fit(LAW, log, "task_accuracy")
+
+
+@pytest.fixture(scope="module")
+def curve():
+    noise = Noise(run=0.008, items=3000)
+    log = sl.simulate(sl.laws.Power(), SIZES, CURVE, noise, 1, metric="task_accuracy")
+    return sl.fit(sl.laws.Power(), log, "task_accuracy")
+
+
+def test_the_answer_is_the_smallest_that_meets_the_confidence(fit):
+    found = sl.decide.smallest(fit, at_least=0.72, kept=LADDER, examples=4e5)
+    table = found.frame.set_index("kept")
+    meeting = table.index[table["probability"] >= 0.9]
+    assert found.values["kept"] == meeting.min()
+    assert found.frame["meets"].iloc[0]
+
+
+def test_more_confidence_never_means_a_smaller_student(fit):
+    kept = [
+        sl.decide.smallest(fit, at_least=0.72, confidence=c).values["kept"]
+        for c in (0.5, 0.9, 0.99)
+    ]
+    assert kept == sorted(kept)
+
+
+def test_none_names_the_nearest(fit):
+    found = sl.decide.smallest(fit, at_least=0.999)
+    assert not found.found
+    assert found.answer.startswith("none of 41 within the limits; nearest examples")
+
+
+def test_latency_price_and_memory_limit(fit):
+    serving = sl.cost.Serving("H100", tokens_in=200, tokens_out=4)
+    common = {"at_least": 0.5, "kept": LADDER, "serving": serving, "shape": "Qwen3-32B"}
+    free = sl.decide.smallest(fit, **common)
+    for name in ("latency_ms", "memory", "price"):
+        most = free.values[name]
+        assert sl.decide.smallest(fit, **common, **{name: most}).found
+        none = sl.decide.smallest(fit, **common, **{name: most / 2})
+        assert not none.found
+        assert name in str(none.why)
+    assert sl.decide.smallest(fit, **common, by="price").values == free.values
+
+
+def test_output_length_decides():
+    """The larger student that answers with a label is faster than the smaller that reasons."""
+    design = grid(examples=[6e3, 5e4, 4e5], kept=[0.79, 0.58, 0.37, 0.16], format=["cot", "label"])
+    law = sl.laws.Compressed(by="format")
+    truth = {**TRUTH, "e[cot]": 3.0, "e[label]": 2.5}
+    log = sl.simulate(law, design, truth, 0.005, 1, metric="task_accuracy")
+    found = sl.decide.smallest(
+        sl.fit(law, log, "task_accuracy"), at_least=0.8, by="latency", shape="Qwen3-32B",
+        serving=sl.cost.Serving("H100", tokens_in=200, tokens_out=4),
+        tokens_out={"label": 4, "cot": 300},
+    )  # fmt: skip
+    assert found.values["format"] == "label"
+
+
+BAD = {
+    "no target": ({}, "there is no target: write at_least="),
+    "metric": ({"at_least": {"mmlu": 0.5}}, "at_least names 'mmlu', but the fit is of task_acc"),
+    "direction": ({"at_most": 0.5}, "task_accuracy is better higher: write at_least="),
+    "percent": ({"at_least": 80}, "task_accuracy = 80 is not between its floor 0 and its top 1"),
+    "confidence": ({"at_least": 0.5, "confidence": 90}, "confidence = 90 is not in"),
+    "axis": ({"at_least": 0.5, "keept": 0.5}, "'keept' is no axis of the fit. Did you mean 'kept'"),
+    "kept": ({"at_least": 0.5, "kept": 16.0}, "kept = 16 must be in"),
+    "empty": ({"at_least": 0.5, "kept": []}, "there are no candidates; give at least one"),
+    "limit": ({"at_least": 0.5, "latency_ms": 80}, "latency_ms needs serving=sl.cost.Serving"),
+    "by": ({"at_least": 0.5, "by": "price"}, "by='price' needs serving="),
+    "column": (
+        {"at_least": 0.5, "candidates": pd.DataFrame({"kept": [0.5]})},
+        "the candidates have no column 'examples'",
+    ),
+    "no rows": (
+        {"at_least": 0.5, "candidates": pd.DataFrame({"kept": [], "examples": []})},
+        "there are no candidates",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_questions_say_what_to_write(fit, case):
+    given, sentence = BAD[case]
+    with pytest.raises(ValueError, match=sentence):
+        sl.decide.smallest(fit, **given)
+
+
+def test_an_unknown_format_is_named():
+    law = sl.laws.Power(by="format")
+    design = grid(examples=[1e3, 1e4, 1e5, 1e6], format=["cot", "label"])
+    one = sl.fit(law, sl.simulate(law, design, CURVE, 0.01, metric="task_f1"), "task_f1")
+    with pytest.raises(ValueError, match="format = 'blend' was not in the fitted log"):
+        sl.decide.labels_needed(one, at_least=0.8, format="blend")
+    with pytest.raises(ValueError, match="say at which format: format=...; the log has cot, label"):
+        sl.decide.labels_needed(one, at_least=0.8)
+
+
+def test_labels_needed_has_the_probability_it_claims(curve):
+    found = sl.decide.labels_needed(curve, at_least=0.84)
+    assert found.found
+    at = pd.DataFrame({"examples": [found.values["n"]]})
+    p = probabilities(joint_of(curve), at, {"task_accuracy": (0.84, np.inf)}, "run")
+    # 1000 draws with their noise drawn, against the noise integrated: an error of .0095.
+    assert abs(p["probability"].iloc[0] - 0.9) < 0.035
+
+
+def test_not_reachable_says_the_top(curve):
+    found = sl.decide.labels_needed(curve, at_least=0.95)
+    assert not found.found
+    assert found.answer.startswith("not reachable: top 0.")
+    top, low, high = found.values["top_task_accuracy"]
+    assert low < top < high < 0.95
+    assert np.isinf(found.values["n"])
+
+
+def test_marginal_gains_shrink_and_turn_with_the_metric(curve):
+    gain = sl.decide.marginal(curve).frame["gain"].to_numpy()
+    assert (np.diff(gain) < 0).all()
+    assert (gain > 0).all()
+    log = sl.simulate(sl.laws.Power(), SIZES, {"E": 1.0, "A": 0.5, "a": 0.3}, 0.005, metric="loss")
+    loss = sl.decide.marginal(sl.fit(sl.laws.Power(), log), more=1000)
+    assert (loss.frame["gain"] > 0).all()
+    assert loss.frame["per_1000"].equals(loss.frame["gain"])
+
+
+def test_rare_classes_need_more_examples():
+    rng = np.random.default_rng(0)
+    rows = []
+    for key, amplitude in (("common", 0.4), ("middle", 0.8), ("scarce", 1.2), ("rare", 1.6)):
+        for n in np.geomspace(1e3, 3e5, 8).round():
+            p = 1 / (1 + np.exp(-(3.0 - amplitude * (n / 2e4) ** -0.35)))
+            rows.append({"class": key, "examples": n, "recall": rng.binomial(2000, p) / 2000,
+                         "recall_n": 2000, "labels": 0.1 * n})  # fmt: skip
+    classes = sl.fit_classes(sl.laws.Power(), pd.DataFrame(rows))
+    found = sl.decide.by_class(classes, 0.85, interval="mean")
+    assert list(found.frame["class"]) == ["rare", "scarce", "middle", "common"]
+    assert np.allclose(found.frame["labels"], 0.1 * found.frame["n"])
+    found.plot()
+    with pytest.raises(TypeError, match="by_class takes the classes of sl.fit_classes"):
+        sl.decide.by_class(classes["rare"], 0.85)
+
+
+# --- what the answers are worth -------------------------------------------------------------------
+def success_of_smallest(logs, target=0.72):
+    """Mean probability that a run of the answer meets the target, and levels above the oracle."""
+    ladder = pd.DataFrame({"examples": 4e5, "kept": LADDER})
+    p = ndtr((true_curve(LAW, DESIGN, TRUTH, ladder) - target) / RUN)
+    oracle = int(np.flatnonzero(p >= 0.9).max())
+    rng = np.random.default_rng(0)
+    success, excess = [], []
+    for seed in range(logs):
+        noise = Noise(run=RUN, items=3000)
+        log = sl.simulate(LAW, DESIGN, TRUTH, noise, rng, metric="task_accuracy")
+        one = sl.fit(LAW, log, "task_accuracy", rng=seed)
+        fine = sl.decide.smallest(one, at_least=target, kept=np.geomspace(0.16, 1, 41))
+        at = pd.DataFrame({"examples": [4e5], "kept": [fine.values["kept"]]})
+        success.append(float(ndtr((true_curve(LAW, DESIGN, TRUTH, at)[0] - target) / RUN)))
+        step = sl.decide.smallest(one, ladder, at_least=target)
+        excess.append(oracle - LADDER.index(step.values["kept"]))
+    return np.array(success), np.array(excess)
+
+
+def test_the_smallest_student_succeeds_as_often_as_it_claims():
+    success, excess = success_of_smallest(25)
+    # The mean of 25 probabilities has an error of about .04.
+    assert success.mean() >= 0.87 - 0.12
+    assert (excess <= 1).mean() >= 0.8
+
+
+@pytest.mark.slow
+def test_the_smallest_student_succeeds_over_500_logs():
+    """``pytest -m slow tests/scaling_laws/test_decide_students.py -s`` prints the figures."""
+    success, excess = success_of_smallest(500)
+    print(f"success {success.mean():.3f}, at most one level above {np.mean(excess <= 1):.3f}")
+    assert success.mean() >= 0.87
+    assert (excess <= 1).mean() >= 0.8
+
+
+def coverage_of_labels(logs, interval, target=0.84, run=0.008):
+    n = np.geomspace(1e3, 1e8, 4001)
+    score = true_curve(sl.laws.Power(), SIZES, CURVE, pd.DataFrame({"examples": n}))
+    sure = ndtr((score - target) / run) if interval == "run" else (score >= target).astype(float)
+    truth = n[np.argmax(sure >= 0.9)]
+    rng = np.random.default_rng(1)
+    inside = []
+    for seed in range(logs):
+        noise = Noise(run=run, items=3000)
+        log = sl.simulate(sl.laws.Power(), SIZES, CURVE, noise, rng, metric="task_accuracy")
+        one = sl.fit(sl.laws.Power(), log, "task_accuracy", rng=seed)
+        found = sl.decide.labels_needed(one, at_least=target, interval=interval).values
+        inside.append(found["low"] <= truth <= found["high"])
+    return float(np.mean(inside))
+
+
+def test_intervals_of_labels_needed_cover():
+    # 40 logs: an error of .047 at .9.
+    assert coverage_of_labels(40, "mean") >= 0.9 - 3 * 0.047
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interval", ["mean", "run"])
+def test_intervals_of_labels_needed_cover_over_500_logs(interval):
+    """``pytest -m slow tests/scaling_laws/test_decide_students.py -s`` prints the figures."""
+    share = coverage_of_labels(500, interval)
+    print(f"{interval}: {share:.3f}")
+    assert 0.86 <= share <= 0.94
