@@ -78,7 +78,8 @@ def plan(
         if key not in priced:
             run = runs.iloc[i].to_dict()
             name = str(run.get("format", ""))
-            given = {k: run[k] for k in ("method", "target") if k in run} | options
+            given: dict[str, Any] = {"teacher": teacher}
+            given |= {k: run[k] for k in ("method", "target") if k in run} | options
             if given.get("target") == "none":
                 given["teacher"] = None
             priced[key] = training(
@@ -87,7 +88,7 @@ def plan(
                 unique_tokens=largest[name] * per_example[i],
                 cache=name,
                 name=f"run {runs.index[i]}",
-                **({"teacher": teacher} | given),
+                **given,
             )
         items.append(priced[key])
     written = [] if tracing is None else _traces(runs, whole, teacher, tracing)

@@ -90,7 +90,8 @@ def break_even(
     ends: list[float] = []
     gains: list[float] = []
     bills: list[tuple[float, float, float, float]] = []
-    for hour, fixed, paid, serve in itertools.product((low_price, high_price), *[(0, 1)] * 3):
+    corners = itertools.product((0, 1), repeat=3)
+    for hour, (fixed, paid, serve) in itertools.product((low_price, high_price), corners):
         cost = [b.at(fixed, _hour(b, hour, common, fixed)) for b in once]
         up_front = sum(cost) - rival.at(paid, _hour(rival, hour, common, paid))
         own = mine.at(serve, _hour(mine, hour, common, serve))

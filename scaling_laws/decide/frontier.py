@@ -187,7 +187,7 @@ def _beaten(points: Array, others: Array) -> Flags:
     for mine, theirs in zip(points, others, strict=True):
         worse &= theirs[None, :] <= mine[:, None]
         better |= theirs[None, :] < mine[:, None]
-    return (worse & better).any(1)
+    return np.asarray((worse & better).any(1), np.bool_)
 
 
 def _by_sweep(joint: Joint, candidates: pd.DataFrame, cost: Array) -> tuple[Array, int]:
@@ -225,12 +225,8 @@ def _whole_groups(order: NDArray[np.intp], cost: Array, draws: int) -> Iterator[
     while begin < len(order):
         end = min(begin + step, len(order))
         if end < len(order):
-            start_of_group = int(np.searchsorted(cost, cost[end], side="left"))
-            end = (
-                start_of_group
-                if start_of_group > begin
-                else int(np.searchsorted(cost, cost[end], side="right"))
-            )
+            group = np.flatnonzero(cost == cost[end])
+            end = int(group[0]) if group[0] > begin else int(group[-1]) + 1
         yield order[begin:end]
         begin = end
 
@@ -266,7 +262,7 @@ def _rivals(estimates: Array, costs: Array) -> NDArray[np.intp]:
     front = np.flatnonzero(_front(estimates, costs))
     spread = np.ptp(estimates, axis=1)
     scaled = estimates / np.where(spread > 0, spread, 1.0)[:, None]
-    out = np.arange(estimates.shape[1])
+    out = np.arange(estimates.shape[1], dtype=np.intp)
     for begin in range(0, len(out), _BLOCK):
         rows = out[begin : begin + _BLOCK]
         legal = (costs[:, front][:, None, :] <= costs[:, rows][:, :, None]).all(0)
@@ -287,7 +283,7 @@ def _label(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
 def _result(joint: Joint, frame: pd.DataFrame, costs: tuple[str, ...], draws: int) -> Frontier:
     axes = tuple(a for a in (*joint.axes, *joint.factors) if a in frame.columns)
     sure = frame["probability"].to_numpy(dtype=float)
-    likely = frame[sure >= 0.5]
+    likely = frame[frame["probability"] >= 0.5]
     named = "; ".join(
         f"{_label(row, axes)} ({row['probability']:.2f})"
         for row in likely.head(_NAMED).to_dict("records")

@@ -104,7 +104,7 @@ def design_power(
     for _ in _counted(n, progress):
         values, exact = draw()
         log = simulate(law, design, values, noise, source, metric=chosen)
-        seed = int(source.integers(2**31))
+        seed = source.integers(0, 2**31, 1).tolist()[0]
         try:
             one = _fitted(model, log, chosen, seed)
         except ValueError as why:
@@ -180,9 +180,8 @@ def _one(value: Any, name: str, rng: np.random.Generator) -> float:
     low, high = (float(v) for v in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if not low <= high:
         raise ValueError(f"design_power: truth {name} = ({low:g}, {high:g}); the lower end first.")
-    if low > 0:
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-    return float(rng.uniform(low, high))
+    share = rng.random()
+    return low * (high / low) ** share if low > 0 else low + (high - low) * share
 
 
 def _exact(law: Law, log: Any, metric: Metric) -> Fit:
@@ -219,7 +218,7 @@ def _power(
     all_wide = np.concatenate([np.where(drawn, wide, np.inf), np.full(failed, np.inf)])
     low, middle, high = (float(np.quantile(all_wide, q, method="lower")) for q in (0.1, 0.5, 0.9))
     p_law = float((frame["verdict"] == "law").sum()) / n
-    inside = (frame["low"] <= frame["truth"]) & (frame["truth"] <= frame["high"])
+    inside = ((frame["low"] <= frame["truth"]) & (frame["truth"] <= frame["high"])).to_numpy(float)
     values: dict[str, Any] = {
         "p_law": p_law, "p_law_se": float(np.sqrt(p_law * (1 - p_law) / n)), "width": middle,
         "width_low": low, "width_high": high,

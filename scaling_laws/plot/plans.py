@@ -80,7 +80,7 @@ def plot_pareto(found: Frontier, ax: Any = None) -> Any:
     bar.set_label("probability of being on the front")
     order = np.argsort(at[likely])
     ax.plot(at[likely][order], value[likely][order], color=COLOURS[0], linewidth=0.9)
-    _name(ax, found, frame[likely], at[likely], value[likely])
+    _name(ax, found, frame[frame["probability"] >= _LIKELY], at[likely], value[likely])
     if (at > 0).all() and at.max() > 3.0 * at.min():
         ax.set_xscale("log")
         plain_log_axis(ax.xaxis, float(at.min()), float(at.max()) * 1.001)
@@ -96,7 +96,7 @@ def _name(ax: Any, found: Frontier, likely: pd.DataFrame, at: Any, value: Any) -
     order = np.argsort(at)
     some = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), _NAMED)).astype(int))]
     for place in some.tolist():
-        row = likely.iloc[place]
+        row = {a: likely[a].iloc[place] for a in axes}
         words = ", ".join(str(row[a]) if isinstance(row[a], str) else f"{row[a]:.4g}" for a in axes)
         # Below and right of a rising front there is room; it takes none from the axes.
         last = place == order[-1]

@@ -268,11 +268,22 @@ def test_limits_say_what_is_open(fit, forecast):
     assert set(found.frame["subject"]) == {
         "floor", "top", "examples", "kept", "parameters", "noise", "best",
     }  # fmt: skip
-    top = 1 / 35 + (1 - 1 / 35) / (1 + np.exp(-TRUTH["e"]))
-    assert found.values["best_low"] <= top <= found.values["best_high"]
+    assert found.values["best_low"] <= found.values["best"] <= found.values["best_high"]
     assert "form" in set(limits(forecast).frame["subject"])
     with pytest.raises(ValueError, match="one metric at a time"):
         limits({"task_accuracy": fit})
+
+
+def test_the_best_attainable_score_is_covered():
+    """At 90 %, within four standard errors of the count of logs."""
+    n, hits = 40, 0
+    rng = np.random.default_rng(1)
+    top = 1 / 35 + (1 - 1 / 35) / (1 + np.exp(-TRUTH["e"]))
+    for _ in range(n):
+        log = sl.simulate(LAW, START, TRUTH, NOISE, rng, metric=METRIC)
+        found = limits(sl.fit(LAW, log, METRIC)).values
+        hits += found["best_low"] <= top <= found["best_high"]
+    assert hits / n >= 0.9 - 4 * np.sqrt(0.9 * 0.1 / n)
 
 
 def test_limits_of_a_log_at_its_floor():

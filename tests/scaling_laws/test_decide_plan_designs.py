@@ -186,13 +186,12 @@ def test_front_probabilities_are_calibrated():
     assert abs(share - p[middle].mean()) <= 4 * 0.5 / np.sqrt(size)
 
 
-def test_a_hundred_thousand_candidates_do_not_fill_the_memory(fit):
+def test_of_one_price_only_the_best_is_on_the_front(fit):
     many = grid(examples=np.geomspace(3000, 400000, 100).round(), kept=np.linspace(0.2, 1, 50),
                 format=["cot", "label"])  # fmt: skip
     many["price"] = many["kept"]
     found = pareto(fit, many)
     assert len(found.frame) == 10000
-    # Of one price only the best can be on the front.
     assert found.values["expected"] <= 50 + 1e-9
 
 
