@@ -12,22 +12,21 @@ What a result's own ``plot()`` draws is named after it: `plot_fit`, `plot_choice
 'fraction of parameters kept'
 """
 
-from scaling_laws.plot.coverages import coverage
-from scaling_laws.plot.curves import degradation, learning_curve
-from scaling_laws.plot.diagnostics import (
-    residuals,
-    residuals_against_fitted,
-    residuals_by_unit,
-    residuals_qq,
-)
-from scaling_laws.plot.differences import format_difference
-from scaling_laws.plot.fits import plot_choice, plot_fit
-from scaling_laws.plot.forests import forest, parameters
-from scaling_laws.plot.holdouts import baselines, holdout, plot_holdout
-from scaling_laws.plot.maps import contours
-from scaling_laws.plot.pairs import likelihood
-from scaling_laws.plot.retained import divergence, retention, retention_difference
-from scaling_laws.plot.style import blank, page, save_figure
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "baselines": "holdouts", "holdout": "holdouts", "plot_holdout": "holdouts",
+    "blank": "style", "page": "style", "save_figure": "style",
+    "contours": "maps", "coverage": "coverages",
+    "degradation": "curves", "learning_curve": "curves",
+    "divergence": "retained", "retention": "retained", "retention_difference": "retained",
+    "forest": "forests", "parameters": "forests",
+    "format_difference": "differences", "likelihood": "pairs",
+    "plot_choice": "fits", "plot_fit": "fits",
+    "residuals": "diagnostics", "residuals_against_fitted": "diagnostics",
+    "residuals_by_unit": "diagnostics", "residuals_qq": "diagnostics",
+}  # fmt: skip
 
 __all__ = [
     "baselines",
@@ -54,3 +53,32 @@ __all__ = [
     "retention_difference",
     "save_figure",
 ]
+
+if TYPE_CHECKING:
+    from scaling_laws.plot.coverages import coverage
+    from scaling_laws.plot.curves import degradation, learning_curve
+    from scaling_laws.plot.diagnostics import (
+        residuals,
+        residuals_against_fitted,
+        residuals_by_unit,
+        residuals_qq,
+    )
+    from scaling_laws.plot.differences import format_difference
+    from scaling_laws.plot.fits import plot_choice, plot_fit
+    from scaling_laws.plot.forests import forest, parameters
+    from scaling_laws.plot.holdouts import baselines, holdout, plot_holdout
+    from scaling_laws.plot.maps import contours
+    from scaling_laws.plot.pairs import likelihood
+    from scaling_laws.plot.retained import divergence, retention, retention_difference
+    from scaling_laws.plot.style import blank, page, save_figure
+
+
+def __getattr__(name: str) -> Any:
+    """Import a figure when it is first drawn."""
+    if name in _HOME:
+        return getattr(import_module(f"scaling_laws.plot.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'scaling_laws.plot' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -59,7 +59,8 @@ def coverage(tables: Mapping[float, pd.DataFrame], ax: Any = None) -> Any:
     kinds = list(dict.fromkeys(whole["interval"]))
     handles: list[Any] = []
     for i, kind in enumerate(kinds):
-        part = whole[whole["interval"] == kind].groupby("level")["coverage"]
+        mine = whole["interval"] == kind
+        part = pd.Series(whole.loc[mine, "coverage"]).groupby(whole.loc[mine, "level"])
         at = np.array(levels) + _APART * (i - 0.5 * (len(kinds) - 1))
         colour = COLOURS[i % len(COLOURS)]
         ax.vlines(at, part.min(), part.max(), color=colour, linewidth=1.1, zorder=3)

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from scaling_laws.result import Fit
     from scaling_laws.validation import Holdout
 
-__all__ = ["common_words", "degradation", "learning_curve", "looks_of", "scale_x"]
+__all__ = [
+    "Look", "common_words", "degradation", "learning_curve", "legend_entries", "legend_handle",
+    "looks_of", "references", "scale_x",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 Look = tuple[str, Any, str]
@@ -106,7 +109,7 @@ def degradation(
             f"with one of {', '.join(SIZES)}, or draw learning_curve."
         )
     ax = _curves(shown, axes_of(ax), size, at, 1, level, run)
-    _references(ax, shown, _teacher(shown) if teacher is None else teacher)
+    references(ax, shown, teacher)
     return ax
 
 
@@ -147,7 +150,7 @@ def learning_curve(
         raise ValueError(f"x: {chosen!r} is none of the law's axes, {', '.join(shown.axes)}.")
     levels = max(1, _MOST // max(1, len(lines_of(shown.base, chosen, None, 1))))
     ax = _curves(shown, axes_of(ax), chosen, at, levels, level, run)
-    _references(ax, shown, _teacher(shown) if teacher is None else teacher)
+    references(ax, shown, teacher)
     return ax
 
 
@@ -173,14 +176,21 @@ def _curves(
         _markers(ax, shown, line, look, x)
     scale_x(ax, x, grid)
     if shown.base.model.link.kind == "log":
-        low, high = ax.get_ylim()
-        if low > 0 and high / low > _WIDE:
-            ax.set_yscale("log")
-            plain_log_axis(ax.yaxis, low, high)
-            ax.set_ylim(low, high)
+        _scale_loss(ax)
     finish(ax, axis_words(x), score_words(shown.base))
     legend_above(ax, _handles(shown, lines, looks, level, with_run), common_words(lines))
     return ax
+
+
+def _scale_loss(ax: Any) -> None:
+    """Give a loss that spans much a log axis."""
+    y = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
+    low, high = float(y.min()), float(y.max())
+    if high > _WIDE * low:
+        ends = low / (high / low) ** 0.05, high * (high / low) ** 0.05
+        ax.set_yscale("log")
+        plain_log_axis(ax.yaxis, *ends)
+        ax.set_ylim(*ends)
 
 
 def scale_x(ax: Any, x: str, grid: Array) -> None:
@@ -254,6 +264,22 @@ def _markers(ax: Any, shown: Shown, line: Line, look: Look, x: str) -> None:
                 zorder=4)  # fmt: skip
 
 
+def references(ax: Any, shown: Shown, teacher: float | None = None) -> None:
+    """Draw the floor, and the score of the teacher, named beside the axes."""
+    metric = shown.base.metric
+    low, _ = ax.get_ylim()
+    whole = _teacher(shown) if teacher is None else teacher
+    marks = {} if whole is None else {"teacher": (whole, "-.")}
+    # A floor of 0 far below the scores would only press them together.
+    if metric.floor is not None and (metric.floor > 0 or low <= 0):
+        marks["floor"] = (metric.floor, ":")
+    for words, (value, style) in marks.items():
+        ax.axhline(value, color=GREY, linewidth=0.9, linestyle=style, zorder=1)
+        margin_label(ax, value, words)
+    if metric.floor is not None and metric.floor == 0 and low < 0:
+        ax.set_ylim(bottom=0.0)
+
+
 def _teacher(shown: Shown) -> float | None:
     """Return the teacher's score, where rows that the fit has seen tell it.
 
@@ -269,28 +295,15 @@ def _teacher(shown: Shown) -> float | None:
     return float(frame.loc[rows, shown.base.metric.name].mean()) if rows.any() else None
 
 
-def _references(ax: Any, shown: Shown, teacher: float | None) -> None:
-    """Draw the floor, and the score of the whole model, named beside the axes."""
-    metric = shown.base.metric
-    low, _ = ax.get_ylim()
-    marks = {} if teacher is None else {"teacher": (teacher, "-.")}
-    # A floor of 0 far below the scores would only press them together.
-    if metric.floor is not None and (metric.floor > 0 or low <= 0):
-        marks["floor"] = (metric.floor, ":")
-    for words, (value, style) in marks.items():
-        ax.axhline(value, color=GREY, linewidth=0.9, linestyle=style, zorder=1)
-        margin_label(ax, value, words)
-    if metric.floor is not None and metric.floor == 0 and low < 0:
-        ax.set_ylim(bottom=0.0)
-
-
 def common_words(lines: Sequence[Line]) -> str:
     """Say what all lines have in common."""
     shared = {k: v for k, v in lines[0].items() if all(line[k] == v for line in lines)}
     return ", ".join(level_words(k, v) for k, v in shared.items())
 
 
-def _entries(lines: Sequence[Line], looks: Sequence[Look], by: Sequence[str]) -> dict[str, Look]:
+def legend_entries(
+    lines: Sequence[Line], looks: Sequence[Look], by: Sequence[str]
+) -> dict[str, Look]:
     """Return what a legend says: of a grid of lines each colour and each style once."""
     differing = [k for k in lines[0] if any(line[k] != lines[0][k] for line in lines)]
     factors, axes = [k for k in differing if k in by], [k for k in differing if k not in by]
@@ -305,17 +318,23 @@ def _entries(lines: Sequence[Line], looks: Sequence[Look], by: Sequence[str]) ->
     return out
 
 
+def legend_handle(words: str, look: Look) -> Any:
+    """Return a line with its marker, as it is drawn."""
+    from matplotlib.lines import Line2D
+
+    colour, style, marker = look
+    return Line2D([], [], color=colour, linestyle=style, marker=marker, markersize=4.5,
+                  markeredgecolor="white", markeredgewidth=0.5, label=text_of(words))  # fmt: skip
+
+
 def _handles(
     shown: Shown, lines: Sequence[Line], looks: Sequence[Look], level: float, run: bool
 ) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    out = [
-        Line2D([], [], color=colour, linestyle=style, marker=marker, markersize=4.5,
-               markeredgecolor="white", markeredgewidth=0.5, label=text_of(words))
-        for words, (colour, style, marker) in _entries(lines, looks, shown.base.law.by).items()
-    ]  # fmt: skip
+    entries = legend_entries(lines, looks, shown.base.law.by)
+    out: list[Any] = [legend_handle(words, look) for words, look in entries.items()]
     if shown.held is not None:
         for words, face in (("seen", GREY), ("held out", "white")):
             out.append(Line2D([], [], color=GREY, linestyle="none", marker="o", markersize=4.5,

@@ -76,7 +76,7 @@ def residuals_by_unit(fitted: Fit | Forecast, ax: Any = None) -> Any:
     table, base = _table(fitted)
     _band(ax)
     units = list(dict.fromkeys(table["unit"]))
-    place = table["unit"].map({unit: i for i, unit in enumerate(units)}).to_numpy(dtype=float)
+    place = np.array([units.index(unit) for unit in table["unit"]], float)
     _by_level(ax, base, place, table["z"].to_numpy(dtype=float), table["level"])
     means = table.groupby("unit", sort=False)["z"].mean().to_numpy(dtype=float)
     ax.hlines(means, np.arange(len(units)) - 0.4, np.arange(len(units)) + 0.4, color=GREY,

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.plot.parts import Line, axis_words, grid_of, score_words, smoothed
+from scaling_laws.plot.curves import (
+    Look,
+    common_words,
+    legend_entries,
+    legend_handle,
+    references,
+)
+from scaling_laws.plot.parts import (
+    Line,
+    axis_words,
+    grid_of,
+    score_words,
+    shown_of,
+    smoothed,
+)
 from scaling_laws.plot.style import (
     COLOURS,
-    GREY,
     MARKERS,
     axes_of,
     finish,
     legend_above,
-    margin_label,
     plain_log_axis,
     text_of,
 )
@@ -34,6 +45,8 @@ Array = NDArray[np.float64]
 _MOST_LINES = 5
 # How far beyond the data a curve is drawn, in log-ranges of its axis.
 _BEYOND = 0.3
+# With more lines than this the intervals of a new run would hide each other.
+_MOST_RUN_BANDS = 4
 
 
 def plot_fit(
@@ -42,7 +55,7 @@ def plot_fit(
     *,
     x: str | None = None,
     level: float = 0.9,
-    run: bool = True,
+    run: bool | None = None,
     fixed: Line | None = None,
 ) -> Any:
     """Draw data, curves, and the intervals of the mean (dark) and of one new run (light).
@@ -55,8 +68,8 @@ def plot_fit(
         Axis along the abscissa; default the data axis, else the axis with most levels.
     level : float
         Of the intervals.
-    run : bool
-        Draw the interval of a new run too.
+    run : bool, optional
+        Draw the interval of a new run too; default with at most four lines.
     fixed : dict, optional
         Draw one line at these values of the other axes and factors instead of one a combination.
 
@@ -75,19 +88,20 @@ def plot_fit(
     xs = frame[x].to_numpy(dtype=float)
     low, high = float(xs.min()), float(xs.max())
     grid = grid_of(low, high, x, _BEYOND)
-    colour_of, marker_of = _codes(lines, others, base.law.by)
-    for line in lines:
-        colour, marker = colour_of(line), marker_of(line)
-        _one_line(ax, fit, line, x, grid, (low, high), level, run, colour)
+    looks = _looks(lines, others, base.law.by)
+    with_run = len(lines) <= _MOST_RUN_BANDS if run is None else run
+    for line, (colour, _, marker) in zip(lines, looks, strict=True):
+        _one_line(ax, fit, line, x, grid, (low, high), level, with_run, colour)
         _one_scatter(ax, base, line, x, others, colour, marker, _label(line, others))
     ax.axvspan(low, high, color="#000000", alpha=0.04, linewidth=0, zorder=0)
-    _references(ax, base)
+    references(ax, shown_of(fit))
     ax.set_xscale("log")
     plain_log_axis(ax.xaxis, float(grid[0]), float(grid[-1]))
     ax.set_xlim(grid[0], grid[-1])
     finish(ax, axis_words(x), score_words(base))
-    if others:
-        legend_above(ax, [line for line in ax.lines if not line.get_label().startswith("_")])
+    entries = legend_entries(lines, looks, base.law.by)
+    legend_above(ax, [legend_handle(words, look) for words, look in entries.items()],
+                 common_words(lines))  # fmt: skip
     return ax
 
 
@@ -111,9 +125,7 @@ def _lines(frame: pd.DataFrame, others: list[str]) -> list[Line]:
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
-def _codes(
-    lines: list[Line], others: list[str], by: tuple[str, ...]
-) -> tuple[Callable[[Line], str], Callable[[Line], str]]:
+def _looks(lines: list[Line], others: list[str], by: tuple[str, ...]) -> list[Look]:
     """Colour by factor level (by the first other axis without a factor), marker by the rest.
 
     Where nothing is left for the markers they repeat the colours, for readers who see none.
@@ -121,15 +133,19 @@ def _codes(
     first = list(by) or others[:1]
     rest = [o for o in others if o not in first] or first
 
-    def pick(names: list[str], styles: Sequence[str]) -> Callable[[Line], str]:
-        keys = list(dict.fromkeys(tuple(line.get(n) for n in names) for line in lines))
+    def places(names: list[str], in_order: bool) -> list[int]:
+        keys = [tuple(line.get(n) for n in names) for line in lines]
+        known = list(dict.fromkeys(keys))
+        if in_order:
+            known.sort(key=str)
+        return [known.index(key) for key in keys]
 
-        def style(line: Line) -> str:
-            return styles[keys.index(tuple(line.get(n) for n in names)) % len(styles)]
-
-        return style
-
-    return pick(first, COLOURS), pick(rest, MARKERS)
+    # A level has the colour that it has in every figure, whatever the lines are.
+    colours, marks = places(first, bool(by)), places(rest, False)
+    return [
+        (COLOURS[c % len(COLOURS)], "-", MARKERS[m % len(MARKERS)])
+        for c, m in zip(colours, marks, strict=True)
+    ]
 
 
 def _one_line(
@@ -190,19 +206,6 @@ def _label(line: Line, others: list[str]) -> str:
     return text_of(", ".join(words))
 
 
-def _references(ax: Any, base: Fit) -> None:
-    """Draw the floor, and the score of the whole model where the log has it."""
-    metric = base.metric
-    if metric.link == "logit" and metric.floor:
-        ax.axhline(metric.floor, color=GREY, linewidth=0.8, linestyle=":")
-        margin_label(ax, metric.floor, "floor")
-    frame = base.problem.frame
-    if "kept" in frame and (frame["kept"] == 1).any():
-        whole = float(frame.loc[frame["kept"] == 1, metric.name].mean())
-        ax.axhline(whole, color=GREY, linewidth=0.8, linestyle="-.")
-        margin_label(ax, whole, "whole model")
-
-
 def plot_choice(choice: Choice, ax: Any = None) -> Any:
     """Draw the forecast with its interval, and every form that was tried as a thin line."""
     forecast = choice.forecast
@@ -218,5 +221,6 @@ def plot_choice(choice: Choice, ax: Any = None) -> Any:
         weight = float(choice.forecast.weights[form])
         ax.plot(grid, guess, color=COLOURS[(i + 1) % len(COLOURS)], linewidth=1.0,
                 label=text_of(f"{form}, weight {weight:.2f}"))  # fmt: skip
-    legend_above(ax, [h for h in ax.lines if not h.get_label().startswith("_")])
+    forms = [h for h in ax.lines if "weight" in h.get_label()]
+    legend_above(ax, forms, common_words([line]))
     return ax

@@ -87,6 +87,7 @@ def parameters(
     *,
     names: Sequence[str] | None = None,
     level: float = 0.9,
+    width: float = 170.0,
 ) -> Any:
     """Draw all parameters of one or several fits: a panel a parameter.
 
@@ -96,7 +97,9 @@ def parameters(
         As in `forest`.
     figure : Figure or SubFigure, optional
     names : sequence of str, optional
-        Parameters, without levels; default all of the first fit's law.
+        Parameters, without levels; default all.
+    width : float
+        Of a new figure, mm; it is as high as its rows need.
 
     Returns
     -------
@@ -110,17 +113,18 @@ def parameters(
     chosen = list(names or dict.fromkeys(k for one in named.values() for k in one.law.params))
     _check(named, chosen)
     rows = _rows(named, chosen)
-    wide = figure is None or is_wide(figure)
-    columns = min(len(chosen), _WIDE_COLUMNS if wide else _NARROW_COLUMNS)
+    made = figure_of(figure, width)
+    columns = min(len(chosen), _WIDE_COLUMNS if is_wide(made) else _NARROW_COLUMNS)
     lines = -(-len(chosen) // columns)
-    figure = figure_of(figure, height=lines * (_FRAME + 6.0 + _ROW * len(rows)))
-    axes = np.atleast_1d(figure.subplots(lines, columns, squeeze=False).ravel())
+    if figure is None:
+        made.set_figheight(lines * (_FRAME + 6.0 + _ROW * len(rows)) / 25.4)
+    axes = made.subplots(lines, columns, squeeze=False).ravel()
     for i, (ax, name) in enumerate(zip(axes, chosen, strict=False)):
         _draw(ax, named, rows, name, level, columns)
         _label_rows(ax, rows if i % columns == 0 else [_Row("", r.key, "", 0) for r in rows])
     for ax in axes[len(chosen) :]:
         ax.remove()
-    return figure
+    return made
 
 
 def _named(fits: Any) -> dict[str, Fit]:

@@ -27,7 +27,6 @@ from scaling_laws.plot.style import (
     finish,
     legend_above,
     plain_log_axis,
-    plain_number,
     small,
     text_of,
 )
@@ -148,12 +147,11 @@ def _grid(shown: Shown, name: str) -> Array:
 
 
 def _filled(ax: Any, x: Array, y: Array, height: Array) -> Any:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     low, high = float(np.nanmin(height)), float(np.nanmax(height))
     levels = MaxNLocator(_LEVELS).tick_values(low, high)
     drawn = ax.contourf(x, y, height, levels=levels, cmap="cividis", alpha=0.9)
-    drawn.formatter = FuncFormatter(lambda value, _: plain_number(value))
     ax.contour(x, y, height, levels=levels, colors="white", linewidths=0.5)
     return drawn
 
@@ -194,7 +192,7 @@ def _target(
     from matplotlib.lines import Line2D
 
     colour = COLOURS[1]
-    surfaces = [(height, "-", f"{target:g} reached")]
+    surfaces: list[tuple[Array, Any, str]] = [(height, "-", f"{target:g} reached")]
     for end in ("low", "high"):
         edge = ends[end].to_numpy(dtype=float).reshape(x.shape)
         surfaces.append((edge, "--", f"{100 * level:g} % interval"))

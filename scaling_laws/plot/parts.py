@@ -161,7 +161,8 @@ def lines_of(base: Fit, x: str, at: Mapping[str, Any] | None, most: int) -> list
             if all(str(line[f]) in map(str, given[f]) for f in factors if f in given)
         ]  # fmt: skip
         if not lines:
-            raise ValueError(f"at: no run has {', '.join(f'{k} = {v}' for k, v in given.items())}.")
+            asked = [f"{k} = {' or '.join(map(str, given[k]))}" for k in factors if k in given]
+            raise ValueError(f"at: no run has {', '.join(asked)}.")
     for name in axes:
         values = given.get(name) or _spread(frame[name].to_numpy(dtype=float), most)
         lines = [{**line, name: value} for line in lines for value in values]

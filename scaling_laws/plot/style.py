@@ -32,6 +32,8 @@ _GAP = 4.0
 _MOST_COLUMNS = 5
 # Axes become wider than they start when the layout gives them the margins.
 _WIDER = 1.12
+# A little more than a decade is still read in single steps.
+_DECADE = 12.0
 _TICKS: tuple[tuple[float, ...], ...] = (
     (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
     (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0),
@@ -89,7 +91,11 @@ def plain_log_axis(axis: Any, low: float, high: float) -> None:
 
     axis.set_major_locator(FixedLocator(_log_ticks(axis, low, high)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
+    axis.set_major_formatter(FuncFormatter(_formatted))
+
+
+def _formatted(value: float, _position: int | None) -> str:
+    return plain_number(value)
 
 
 def _log_ticks(axis: Any, low: float, high: float) -> list[float]:
@@ -99,8 +105,9 @@ def _log_ticks(axis: Any, low: float, high: float) -> list[float]:
     size = small(axis.axes)
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks: list[float] = []
-    # From dense to sparse, at last some of the decades.
-    for steps, stride in [*((s, 1) for s in _TICKS), *((_TICKS[-1], n) for n in range(2, 9))]:
+    # From dense to sparse, at last some of the decades; over more than a decade in 1, 2, 5.
+    kinds = _TICKS if high / low < _DECADE else _TICKS[2:]
+    for steps, stride in [*((s, 1) for s in kinds), *((_TICKS[-1], n) for n in range(2, 9))]:
         ticks = [s * 10.0**d for d in decades if d % stride == 0 for s in steps]
         ticks = [t for t in ticks if low * 0.999 <= t <= high * 1.001]
         gaps = np.diff(np.log(ticks)) / np.log(high / low) * points
