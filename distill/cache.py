@@ -356,6 +356,8 @@ def _build(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     size, shards = identity["shard_size"], []
+    for left in path.glob("*.tmp"):  # of an attempt that was killed while it wrote
+        left.unlink()
     if (path / _UNFINISHED).exists():
         unfinished = json.loads((path / _UNFINISHED).read_text(encoding="utf-8"))
         _refuse_other(path, unfinished, identity)
@@ -400,16 +402,11 @@ def _shard(
 
 def _hidden(model: Any, batch: Sequence[Encoded]) -> list[Tensor]:
     """Return the last hidden states at the supervised positions of each sequence."""
+    # Padding is on the right, where no token of a causal model sees it.
     ids = torch.zeros(len(batch), max(len(s.ids) for s in batch), dtype=torch.long)
-    mask = torch.zeros_like(ids)
     for row, sequence in enumerate(batch):
         ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
-        mask[row, : len(sequence.ids)] = 1
-    device = model.device
-    output = model.get_decoder()(
-        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
-    )
-    states = output.last_hidden_state
+    states = model.get_decoder()(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
     return [
         states[row, sequence.prompt.stop - 1 : len(sequence.ids) - 1]
         for row, sequence in enumerate(batch)

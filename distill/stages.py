@@ -22,6 +22,8 @@ from .config import hash_of
 __all__ = ["Stage", "Stages"]
 
 _DONE = "done.json"
+# What an attempt that was stopped can be continued from.
+_CONTINUED = {"checkpoints", "cache", ".lock"}
 
 
 @dataclass(frozen=True)
@@ -91,18 +93,26 @@ class Stages:
         # Another run that needs the same step waits for it here.
         with FileLock(path / ".lock") if main else nullcontext():
             if main and not (path / _DONE).exists():
-                shutil.rmtree(path / "model", ignore_errors=True)  # saved just before the end
+                _clear(path)
             self.accelerator.wait_for_everyone()
             if not (path / _DONE).exists():
                 result = make(path) if main or together else None
                 if main:
-                    _finish(path, kind, inputs, result)
+                    content = {"kind": kind, "inputs": inputs, "result": result}
+                    write_text(path / _DONE, json.dumps(content, indent=1, allow_nan=False))
+            if main:
+                shutil.rmtree(path / "checkpoints", ignore_errors=True)
             self.accelerator.wait_for_everyone()
         done = json.loads((path / _DONE).read_text("utf-8"))
         return Stage(key, path, done["result"])
 
 
-def _finish(path: Path, kind: str, inputs: Mapping[str, Any], result: Any) -> None:
-    content = {"kind": kind, "inputs": inputs, "result": result}
-    write_text(path / _DONE, json.dumps(content, indent=1, allow_nan=False))
-    shutil.rmtree(path / "checkpoints", ignore_errors=True)
+def _clear(path: Path) -> None:
+    """Remove what a stopped attempt left that the next one makes anew."""
+    for left in path.iterdir():
+        if left.name in _CONTINUED:
+            continue
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
