@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from scaling_laws.cli_cost import cost
-from scaling_laws.cli_report import report
 from scaling_laws.cli_decide import decide
+from scaling_laws.cli_report import report
 
 if TYPE_CHECKING:
     import pandas as pd
