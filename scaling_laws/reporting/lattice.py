@@ -34,6 +34,11 @@ _BELOW, _BEYOND = 0.15, 0.5
 # Nodes along an axis at first; numbers of a lattice at most (four bytes each).
 _COARSEST = 13
 _NUMBERS = 120_000
+# Rows of a lattice at most: nodes and combinations of levels.
+_ROWS = 4000
+# Intervals narrower than this share of the range of the estimates count as so wide: residuals at
+# rounding level leave nothing to be right about.
+_NARROW = 1e-6
 # Error over width of the interval at which nothing is made finer: 1 % is promised.
 _TOLERANCE = 0.003
 _PROBES = 60
@@ -246,6 +251,8 @@ def lattice_of(
         scales = tuple(
             replace(s, nodes=2 * s.nodes - 1) if i == worst else s for i, s in enumerate(scales)
         )
+        if found.table.shape[0] * int(np.prod([s.nodes for s in scales])) > _ROWS:
+            break
         finer = _filled(fitted, scales, factors, level)
         if finer.numbers > most:
             break
@@ -291,7 +298,7 @@ def _filled(
         run = stored(fitted.draws_at(points, "run", _first_child(fit.seed)))
         size, noise = _noise(run - mean, run, top if fit.model.link.kind == "logit" else None)
         centre = mean.mean(1)
-        basis, coefficients = _basis(mean - centre[:, None], level)
+        basis, coefficients = _basis(mean - centre[:, None], level, _NARROW * float(np.ptp(centre)))
         columns += [centre[:, None], basis, size[:, None]]
     return Lattice(
         scales, factors, shaped(np.concatenate(columns, axis=1)), forms, coefficients, noise,
@@ -324,10 +331,13 @@ def _noise(noise: Array, run: Array, top: float | None) -> tuple[Array, Array]:
     return size, own
 
 
-def _basis(deviation: Array, level: float) -> tuple[Array, Array]:
-    """Return basis and coefficients of draws ``[nodes, draws]``, exact to a share of the width."""
+def _basis(deviation: Array, level: float, least: float) -> tuple[Array, Array]:
+    """Return basis and coefficients of draws ``[nodes, draws]``, exact to a share of the width.
+
+    Widths below `least` count as that.
+    """
     low, high = quantile_pair(deviation, level)
-    width = np.maximum(high - low, 1e-9 * max(float(np.abs(deviation).max()), 1e-300))[:, None]
+    width = np.maximum(high - low, max(least, 1e-300))[:, None]
     u, s, v = np.linalg.svd(deviation / width, full_matrices=False)
     left = deviation / width
     rank = 0
@@ -361,10 +371,11 @@ def _error(fitted: Fitted, found: Lattice, source: np.random.Generator, along: i
     points = pd.DataFrame(dict(_random_points(found, source, along)))
     truth, read = predicted(fitted, points, found.level), found.read(points)
     gap = (read - truth).abs()
+    span = max(float(np.ptp(truth["estimate"].to_numpy())), 1e-300)
     if "low" not in truth:
-        return float(gap["estimate"].max() / max(np.ptp(truth["estimate"].to_numpy()), 1e-300))
-    width = np.maximum(truth["high"] - truth["low"], 1e-300)
-    wider = np.maximum(truth["run_high"] - truth["run_low"], 1e-300)
+        return float(gap["estimate"].max() / span)
+    width = np.maximum(truth["high"] - truth["low"], _NARROW * span)
+    wider = np.maximum(truth["run_high"] - truth["run_low"], _NARROW * span)
     curve = gap[["estimate", "low", "high"]].div(width, axis=0).to_numpy()
     run = gap[["run_low", "run_high"]].div(wider, axis=0).to_numpy()
     return float(max(curve.max(), run.max()))

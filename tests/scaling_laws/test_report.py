@@ -261,14 +261,62 @@ def test_published_collapse():
     assert max(max(gaps(fit, states.iloc[[i]], 0.9, read.iloc[i])) for i in range(30)) < 0.01
 
 
-def test_losses_and_too_few_runs(tmp_path):
-    """A loss of one axis, three rows: no interval, no hold-out, still a page that says why."""
-    rows = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(2, 6)]
-    made = sl.report(rows, tmp_path / "few.html", laws=[sl.laws.Power(share=())])
-    assert (tmp_path / "few.html").read_text(encoding="utf-8") == made.html
-    assert made.path == tmp_path / "few.html"
-    Page(made.html)
-    assert "loss" in repr(made) or "not answered" in repr(made)
+def test_exact_losses(tmp_path):
+    """A loss of one axis without any noise: intervals of no width, a page all the same."""
+    rows = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(2, 8)]
+    made = sl.report(rows, tmp_path / "exact.html", laws=[sl.laws.Power()])
+    assert (tmp_path / "exact.html").read_text(encoding="utf-8") == made.html
+    assert made.path == tmp_path / "exact.html"
+    assert made.findings.first.lattice.log
+    assert made.findings.first.lattice.error < 0.01
+    assert "loss" in Page(made.html).words
+
+
+def test_three_runs_have_no_interval_and_the_page_says_why():
+    rows = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(2, 5)]
+    made = sl.report(rows, laws=[sl.laws.Power()])
+    assert not len(made.findings.first.lattice.noise)
+    assert made.findings.open
+    assert isinstance(made.findings.first.held, str)
+    assert made.findings.first.held in " ".join(Page(made.html).words)
+    assert "no interval" in made.html
+
+
+def test_command(tmp_path, capsys):
+    from scaling_laws.cli import main
+
+    log, out = tmp_path / "runs.jsonl", tmp_path / "page.html"
+    runs = runs_of()
+    runs.select(runs.frame[FACTOR] == "label").to_jsonl(log)
+    command = ["report", str(log), "--out", str(out), "--metric", "task_f1", "--at-least",
+               "task_f1=0.7", "--json"]  # fmt: skip
+    with pytest.raises(SystemExit) as done:
+        main(command)
+    assert done.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["written"] == str(out)
+    assert told["metrics"] == ["task_f1"]
+    assert "Smallest student" in told["decisions"]
+    assert out.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--at-least", "task_f1"], "write name=value"),
+        (["--at-least", "task_f1=high"], "'high' is no number"),
+        (["--shape", "Qwen3-8B"], "--tokens-in"),
+    ],
+)
+def test_command_refuses(tmp_path, capsys, options, words):
+    from scaling_laws.cli import main
+
+    log = tmp_path / "runs.jsonl"
+    runs_of().to_jsonl(log)
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", str(log), *options])
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
