@@ -1,4 +1,4 @@
-"""The command ``scaling-laws``: demo, check, fit, choose, backtest, predict, decide.
+"""The command ``scaling-laws``: demo, check, fit, choose, backtest, predict, decide, plot.
 
 Bad input ends with exit code 2 and one sentence on stderr; ``--json`` prints one JSON object.
 """
@@ -17,6 +17,7 @@ import typer
 
 from scaling_laws.cli_cost import cost
 from scaling_laws.cli_decide import decide
+from scaling_laws.cli_plot import plot
 from scaling_laws.cli_report import report
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.command()(cost)
 app.command()(report)
+app.command()(plot)
 app.command()(decide)
 
 Log = Annotated[Path, typer.Argument(help="Run log: .csv, .tsv, .jsonl, .parquet")]

@@ -163,11 +163,17 @@ def test_what_levels_share_stands_once_between_them(fit):
     assert [line.get_ydata()[0] for line in panels["c"].lines] == [0.0, 1.0]
 
 
-def test_open_ends_are_arrows_and_held_parameters_open_markers():
-    points = load_points("qwen3-8b-pruned").frame
-    fit = sl.fit(sl.laws.Collapse(), points[points["phase"] != "pruned"], "mmlu")
-    profile = fit.intervals(method="profile").loc["s"]
-    assert profile["high"] >= 200  # nothing bounds the steepness but its range
+def test_an_open_end_is_an_arrow():
+    law = sl.laws.Compressed("multiplicative", size="params", full=8.03e9)
+    fit = sl.fit(law, load_points("headline-f1"), "task_f1")
+    assert fit.parameters["high"]["e"] == np.inf
+    ax = drawn(sl.plot.forest(fit, "e"))
+    arrow = next(line for line in ax.lines if line.get_marker() == ">")
+    assert arrow.get_xdata() == [ax.get_xlim()[1]]
+    assert not [line for line in ax.lines if line.get_marker() == "<"]
+
+
+def test_a_held_parameter_is_an_open_marker_without_a_bar():
     rows = [{"examples": n, "loss": 1 + n**-0.3} for n in (1e2, 1e3, 1e4, 1e5, 1e6)]
     fixed = sl.fit(sl.laws.Power(), rows, parameters={"a": 0.3})
     ax = drawn(sl.plot.forest(fixed, "a"))
@@ -203,8 +209,9 @@ def test_the_region_of_a_straight_line_is_its_ellipse():
     s2 = np.sum((y - design @ beta) ** 2) / (len(x) - 2)
     inverse = design.T @ design / s2
     size = np.einsum("ij,jk,ik->i", at, inverse, at)
-    # The contour is linear between points of a grid that bends quadratically.
-    np.testing.assert_allclose(size, 2.0 * fdtri(2, len(x) - 2, 0.9), rtol=0.08)
+    # Contours are linear between points of the grid, the surface is quadratic: h^2 / 4 off where
+    # neighbours lie h standard errors apart, at most .5 here, of a drop of 5.8.
+    np.testing.assert_allclose(size, 2.0 * fdtri(2, len(x) - 2, 0.9), rtol=0.02)
 
 
 def test_the_region_holds_the_profile_interval(fit):
