@@ -31,8 +31,8 @@ Array = NDArray[np.float64]
 
 # Fewer levels fit a smooth curve as well as a hinge, whatever the truth.
 _LEVELS = 7
-# The bootstrap takes the fitted smooth curve for the true one: steep logistic truths on seven levels
-# exceed the nominal size threefold, so that this keeps false knees within 1 %.
+# The bootstrap takes the fitted smooth curve for the true one, so that steep truths exceed the
+# nominal size; this one keeps false knees within 1 %.
 _SIZE = 0.003
 _DRAWS = 999
 

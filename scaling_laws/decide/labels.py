@@ -140,7 +140,7 @@ def first_reaching(grid: Array, curve: Array, wanted: float) -> Array:
     i = np.maximum(first, 1)
     columns: NDArray[np.intp] = np.arange(len(first))
     low, high = best[i - 1, columns], best[i, columns]
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         share = np.clip(np.nan_to_num((wanted - low) / (high - low), nan=1.0), 0.0, 1.0)
     log_n = np.log(grid)
     n = np.exp(log_n[i - 1] + share * (log_n[i] - log_n[i - 1]))

@@ -1,0 +1,169 @@
+"""Formats, schedules and origins against each other, exchange of labels, the command."""
+
+import json
+
+import numpy as np
+import pytest
+
+import scaling_laws as sl
+from scaling_laws.cli import main
+from tests.logs import grid
+
+EXAMPLES = [6e3, 25e3, 1e5, 4e5]
+DESIGN = grid(examples=EXAMPLES, kept=[0.79, 0.58, 0.37, 0.16], format=["cot", "label"])
+TRUTH = {"e[cot]": 2.6, "e[label]": 2.5, "a[cot]": 0.5, "a[label]": 0.8, "b": 0.35, "c": 0.5,
+         "g": 0.9}  # fmt: skip
+LAW = sl.laws.Compressed(by="format")
+SERVING = sl.cost.Serving("H100", tokens_in=200, tokens_out=4)
+
+
+@pytest.fixture(scope="module")
+def fit():
+    log = sl.simulate(LAW, DESIGN, TRUTH, 0.005, 1, metric="task_f1")
+    return sl.fit(LAW, log, "task_f1")
+
+
+@pytest.fixture(scope="module")
+def origins():
+    design = grid(examples=EXAMPLES, params=[2e9, 4e9, 8e9, 16e9], origin=["pruned", "pretrained"])
+    law = sl.laws.Compressed("multiplicative", by="origin", size="params", full=32e9)
+    truth = {"e": 2.5, "a[pruned]": 0.3, "a[pretrained]": 0.5, "b": 0.35, "g": 0.4}
+    return sl.fit(law, sl.simulate(law, design, truth, 0.005, 1, metric="task_f1"), "task_f1")
+
+
+def test_the_better_format_leads(fit):
+    found = sl.decide.compare_formats(fit, kept=0.37, examples=1e5)
+    assert found.values["format"] == "cot"
+    assert found.values["low"] > 0
+    assert found.frame["best"].sum() == pytest.approx(1.0)
+    assert found.frame["lead"].sum() == pytest.approx(0.0)
+
+
+def test_both_bills_stand_beside_the_scores(fit):
+    bills = {
+        "cot": sl.cost.training("Qwen3-8B", 1e9, teacher="Qwen3-32B"),
+        "label": sl.cost.training("Qwen3-8B", 1e8, teacher="Qwen3-32B"),
+    }
+    found = sl.decide.compare_formats(
+        fit, kept=0.37, serving=SERVING, shape="Qwen3-32B", tokens_out={"label": 4, "cot": 300},
+        bills=bills,
+    )  # fmt: skip
+    table = found.frame.set_index("format")
+    for column in ("latency_ms", "price", "gpu_hours", "dollars"):
+        assert table.loc["cot", column] > 5 * table.loc["label", column]
+    with pytest.raises(ValueError, match="bills lacks 'label'"):
+        sl.decide.compare_formats(fit, kept=0.37, bills={"cot": bills["cot"]})
+
+
+def test_new_runs_differ_by_more_than_curves(fit):
+    width = []
+    for interval in ("mean", "run"):
+        found = sl.decide.compare_formats(fit, kept=0.37, interval=interval).values
+        width.append(found["high"] - found["low"])
+    assert width[1] > 1.2 * width[0]
+
+
+def test_schedules_are_compared_like_formats(fit):
+    log = DESIGN.rename(columns={"format": "schedule"}).replace(
+        {"cot": "iterative", "label": "one-shot"}
+    )
+    law = sl.laws.Compressed(by="schedule")
+    truth = {
+        k.replace("cot", "iterative").replace("label", "one-shot"): v for k, v in TRUTH.items()
+    }
+    one = sl.fit(law, sl.simulate(law, log, truth, 0.005, 1, metric="task_f1"), "task_f1")
+    found = sl.decide.compare_schedules(one, kept=0.37, examples=1e5)
+    assert found.values["schedule"] == "iterative"
+    with pytest.raises(ValueError, match="the fit has no factor 'schedule'"):
+        sl.decide.compare_schedules(fit)
+
+
+def test_unknown_formats_are_named(fit):
+    with pytest.raises(ValueError, match="format = 'blended' was not in the log; there are cot"):
+        sl.decide.compare_formats(fit, ["cot", "blended"])
+    with pytest.raises(ValueError, match="two are compared"):
+        sl.decide.compare_formats(fit, ["cot"])
+
+
+def test_labels_of_one_format_are_worth_fewer_of_the_other(fit):
+    found = sl.decide.exchange_rate(fit, "label", "cot", kept=0.37)
+    assert (found.frame["ratio"] > 1).all()
+    assert found.values["ratio_low"] < found.values["ratio"] < found.values["ratio_high"]
+    back = sl.decide.exchange_rate(fit, "cot", "label", kept=0.37)
+    assert (back.frame["ratio"] < 1).all()
+    with pytest.raises(ValueError, match="A and B are one curve"):
+        sl.decide.exchange_rate(fit, "cot", "cot", kept=0.37)
+
+
+def test_a_pruned_student_against_models_of_its_size_and_speed(origins):
+    others = ["Qwen3-8B", "Qwen3-4B"]
+    size = sl.decide.compare_origins(origins, "Qwen3-32B", others, examples=1e5)
+    assert np.array_equal(size.frame["params"], size.frame["student_params"])
+    assert size.found
+    speed = sl.decide.compare_origins(
+        origins, "Qwen3-32B", others, same="latency", serving=SERVING, examples=1e5
+    )
+    table = speed.frame
+    assert np.allclose(table["student_latency_ms"], table["other_latency_ms"], rtol=0.02)
+
+
+def test_origins_say_what_is_missing(origins, fit):
+    for given, sentence in (
+        ({"same": "latency", "examples": 1e5}, "same='latency' needs serving="),
+        ({}, "say at which examples"),
+        (
+            {"origins": ("pruned", "scratch"), "examples": 1e5},
+            "origin 'scratch' was not in the log",
+        ),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            sl.decide.compare_origins(origins, "Qwen3-32B", ["Qwen3-8B"], **given)
+    with pytest.raises(ValueError, match="no factor 'origin'"):
+        sl.decide.compare_origins(fit, "Qwen3-32B", ["Qwen3-8B"], examples=1e5)
+
+
+def test_answers_draw_and_print(fit, origins):
+    for found in (
+        sl.decide.compare_formats(fit),
+        sl.decide.exchange_rate(fit, "label", "cot", kept=0.37),
+        sl.decide.compare_origins(origins, "Qwen3-32B", ["Qwen3-8B"], examples=1e5),
+    ):
+        found.plot()
+        assert found.question.split()[0] in str(found)
+        assert json.dumps(found.to_dict(), allow_nan=False)
+        assert found._repr_html_().startswith("<div>")
+
+
+# --- the command ----------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def saved(fit, tmp_path_factory):
+    return str(fit.save(tmp_path_factory.mktemp("fits") / "f1.json"))
+
+
+def test_the_command_answers_as_the_function_does(fit, saved, capsys, tmp_path):
+    figure = tmp_path / "answer.png"
+    with pytest.raises(SystemExit, match="0"):
+        main([
+            "decide", "smallest", saved, "--at-least", "task_f1=0.7", "--at", "kept=0.79,0.58,0.37",
+            "--plot", str(figure), "--json",
+        ])  # fmt: skip
+    told = json.loads(capsys.readouterr().out)
+    found = sl.decide.smallest(fit, at_least=0.7, kept=[0.79, 0.58, 0.37])
+    assert told["values"] == found.to_dict()["values"]
+    assert figure.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["smalest"], "decide 'smalest' is no question. Did you mean 'smallest'?"),
+        (["half_point", "--option", "keep"], "--option 'keep': write name=value."),
+        (["smallest", "--serving", "speed=3"], "--serving speed: there are hardware, tokens_in"),
+        (["smallest", "--at-least", "mmlu=0.5"], "at_least names 'mmlu'"),
+    ],
+)
+def test_the_command_says_what_to_write(saved, capsys, arguments, sentence):
+    with pytest.raises(SystemExit) as stop:
+        main(["decide", arguments[0], saved, *arguments[1:]])
+    assert stop.value.code == 2
+    assert sentence in capsys.readouterr().err
