@@ -126,6 +126,7 @@ def test_without_a_script_all_but_the_panel_is_there(made, browser):
     assert browser.find_element("css selector", "#curves figure svg").is_displayed()
     table = browser.find_element("css selector", "#what-if table")
     assert not table.is_displayed()
-    browser.find_element("xpath", "//summary[.='Predictions as a table']").click()
+    summary = browser.find_element("xpath", "//summary[.='Predictions as a table']")
+    summary.send_keys(webdriver.Keys.ENTER)
     assert table.is_displayed()
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
