@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -19,7 +19,7 @@ from scaling_laws.laws import Law
 from scaling_laws.metrics import Metric
 from scaling_laws.reporting.lattice import Lattice, lattice_of
 from scaling_laws.reporting.served import Served, served_of
-from scaling_laws.runs import RunLog
+from scaling_laws.runs import Note, RunLog
 from scaling_laws.validation import Choice, Holdout, choose, holdout
 
 __all__ = ["Asked", "Findings", "Outcome", "gather"]
@@ -274,10 +274,15 @@ def _next_runs(first: Outcome, point: Mapping[str, Any], level: float) -> Result
     axes = [s.name for s in first.lattice.scales]
     candidates = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
     work = candidates[axes].prod(axis=1)
-    return decide.next_runs(
-        first.forecast, candidates, question=_smallest(first, point), cost=work / work.max(),
+    found = decide.next_runs(
+        first.forecast,
+        candidates,
+        question=_smallest(first, point),
+        cost=work / work.max(),
         level=level,
-    )  # fmt: skip
+    )
+    said = f"Costs are {' x '.join(axes)}, as a share of that of the dearest candidate."
+    return replace(found, notes=(*found.notes, Note("cost", "info", said)))
 
 
 def _smallest(first: Outcome, point: Mapping[str, Any]) -> dict[str, Any]:

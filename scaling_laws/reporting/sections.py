@@ -200,7 +200,8 @@ def _forms(found: Findings) -> Iterator[str]:
         )
         yield frame_table(choice.frame.reset_index(), f"Forms tried for {one.metric.name}")
         yield pairs([(v.axis, str(v), _TONES.get(v.kind, "warn")) for v in choice.verdicts])
-        yield notes(choice.notes)
+        # Verdicts and the number of forms stand above.
+        yield notes([n for n in choice.notes if n.code not in ("verdict", "forms_tried")])
         said = summarise(choice.best)
         parts = [pairs([(line.label, line.text, line.tone) for line in (*said.head, *said.checks)])]
         rows = (*said.parameters, *said.derived)
@@ -224,13 +225,16 @@ def _held(found: Findings) -> Iterator[str]:
             yield paragraph(held, "warn")
             continue
         lines = [
-            (f"{len(held.frame)} rows by {held.by}, from {len(held.fitted.training_index)}", ""),
             ("mean |predicted / observed - 1|", f"{held.are:.2%}"),
             ("mean predicted / observed - 1", f"{held.bias:+.2%}"),
             (f"inside {100 * held.level:g} % ({held.interval})", f"{held.coverage:.0%}"),
             *((f"without a law: {k}", f"{v:.2%}") for k, v in held.baselines.items()),
         ]
-        yield table(("", ""), lines, f"Hold-out of {name}")
+        caption = (
+            f"{len(held.frame)} rows held out by {held.by}, forecast from "
+            f"{len(held.fitted.training_index)}"
+        )
+        yield table(("", ""), lines, caption)
         yield figure(inline(held.plot(), f"h{i}"), f"Predicted against observed {name}")
 
 
