@@ -7,12 +7,13 @@ take as long as the trainings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from distill.config import Config, Replay, Train, essential, hash_of
+from distill.config import Config, Prune, Replay, Train, essential, hash_of
 from scaling_laws import cost
 
 from .grids import RunConfig
@@ -109,18 +110,24 @@ def _students(run: RunConfig, teacher: cost.Shape, hardware: str) -> list[cost.T
             "cache": "label" if s.format == "label" else "cot",
         }  # fmt: skip
     options = _options(run, config.train, hardware, length)
-    prune = config.prune
-    rounding = prune.round.model_dump()
     if config.model.student is not None:
         shapes = [cost.shape(Path(config.model.student))]
     else:
-        shapes = [
-            teacher.pruned(kept, kept_of=prune.kept_of, split=prune.split, rounding=rounding)
-            for kept in prune.kept
-        ]
+        shapes = _pruned(teacher, config.prune.model_dump_json())
     return [
         cost.training(shape, tokens, name=f"{run.name}/{i}-distilled", **taught, **options)
         for i, shape in enumerate(shapes, start=1)
+    ]
+
+
+@lru_cache
+def _pruned(teacher: cost.Shape, settings: str) -> list[cost.Shape]:
+    """Return the students' shapes; many chains have the same."""
+    prune = Prune.model_validate_json(settings)
+    rounding = prune.round.model_dump()
+    return [
+        teacher.pruned(kept, kept_of=prune.kept_of, split=prune.split, rounding=rounding)
+        for kept in prune.kept
     ]
 
 

@@ -57,7 +57,7 @@ class RunConfig:
 def tiny(
     out: Path,
     *,
-    examples: Sequence[int] = (50, 100, 200, 400, 800),
+    examples: Sequence[int] = (8, 16, 32, 64, 128),
     formats: Sequence[str] = ("label", "blended"),
     overrides: Sequence[str] = (),
 ) -> list[RunConfig]:
