@@ -304,18 +304,19 @@ def common_words(lines: Sequence[Line]) -> str:
 def legend_entries(
     lines: Sequence[Line], looks: Sequence[Look], by: Sequence[str]
 ) -> dict[str, Look]:
-    """Return what a legend says: of a grid of lines each colour and each style once."""
+    """Return what a legend says: of a grid of lines each colour, then each style, once."""
     differing = [k for k in lines[0] if any(line[k] != lines[0][k] for line in lines)]
     factors, axes = [k for k in differing if k in by], [k for k in differing if k not in by]
-    out: dict[str, Look] = {}
+    colours: dict[str, Look] = {}
+    styles: dict[str, Look] = {}
     for line, (colour, style, marker) in zip(lines, looks, strict=True):
         words = [", ".join(level_words(k, line[k]) for k in names) for names in (factors, axes)]
         if all(words):
-            out.setdefault(words[0], (colour, "-", ""))
-            out.setdefault(words[1], (GREY, style, marker))
+            colours.setdefault(words[0], (colour, "-", ""))
+            styles.setdefault(words[1], (GREY, style, marker))
         elif any(words):
-            out["".join(words)] = (colour, style, marker)
-    return out
+            styles["".join(words)] = (colour, style, marker)
+    return {**dict(sorted(colours.items())), **styles}
 
 
 def legend_handle(words: str, look: Look) -> Any:

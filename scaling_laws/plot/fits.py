@@ -42,7 +42,8 @@ __all__ = ["plot_choice", "plot_fit"]
 
 Array = NDArray[np.float64]
 
-_MOST_LINES = 5
+# Levels of an axis, and all lines, that can still be told apart.
+_MOST_LEVELS, _MOST_LINES = 5, 9
 # How far beyond the data a curve is drawn, in log-ranges of its axis.
 _BEYOND = 0.3
 # With more lines than this the intervals of a new run would hide each other.
@@ -84,7 +85,7 @@ def plot_fit(
     axes = [a.name for a in base.law.axis_list()]
     x = x or _main_axis(frame, axes)
     others = [*(a for a in axes if a != x), *base.law.by]
-    lines = [fixed] if fixed else _lines(frame, others)
+    lines = [fixed] if fixed else _lines(base, others)
     xs = frame[x].to_numpy(dtype=float)
     low, high = float(xs.min()), float(xs.max())
     grid = grid_of(low, high, x, _BEYOND)
@@ -112,15 +113,20 @@ def _main_axis(frame: pd.DataFrame, axes: list[str]) -> str:
     return max(axes, key=lambda a: frame[a].nunique())
 
 
-def _lines(frame: pd.DataFrame, others: list[str]) -> list[Line]:
-    """List combinations of the other axes and factors in the data; evenly thinned where many."""
+def _lines(base: Fit, others: list[str]) -> list[Line]:
+    """List combinations of the other axes and factors in the data.
+
+    Where they are many, an axis is thinned to evenly spread levels, its ends among them.
+    """
     if not others:
         return [{}]
-    table = frame[others].drop_duplicates().sort_values(others, ascending=False)
+    table = base.problem.frame[others].drop_duplicates().sort_values(others, ascending=False)
+    most = min(_MOST_LEVELS, max(2, _MOST_LINES // len(base.model.levels)))
     for column in others:
         levels = sorted(set(table[column].tolist()))
-        if len(levels) > _MOST_LINES:
-            at = np.linspace(0, len(levels) - 1, _MOST_LINES).round().astype(int)
+        allowed = _MOST_LEVELS if column in base.law.by else most
+        if len(levels) > allowed:
+            at = np.linspace(0, len(levels) - 1, allowed).round().astype(int)
             table = table[table[column].isin([levels[i] for i in at])]
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
@@ -191,7 +197,7 @@ def _one_scatter(
     if np.isfinite(se).any():
         ax.errorbar(at, y, yerr=se, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.7)
     ax.plot(at, y, linestyle="none", marker=marker, color=colour, markeredgecolor="white",
-            markeredgewidth=0.6, markersize=6.5, label=label, zorder=3)  # fmt: skip
+            markeredgewidth=0.6, markersize=5.0, label=label, zorder=3)  # fmt: skip
 
 
 def _label(line: Line, others: list[str]) -> str:
@@ -212,7 +218,7 @@ def plot_choice(choice: Choice, ax: Any = None) -> Any:
     x = _main_axis(choice.best.problem.frame, [a.name for a in choice.best.law.axis_list()])
     frame = choice.best.problem.frame
     others = [*(a.name for a in choice.best.law.axis_list() if a.name != x), *choice.best.law.by]
-    line = _lines(frame, others)[0]
+    line = _lines(choice.best, others)[0]
     ax = plot_fit(forecast, ax, x=x, fixed=line)
     xs = frame[x].to_numpy(dtype=float)
     grid = grid_of(float(xs.min()), float(xs.max()), x, _BEYOND)
@@ -221,6 +227,7 @@ def plot_choice(choice: Choice, ax: Any = None) -> Any:
         weight = float(choice.forecast.weights[form])
         ax.plot(grid, guess, color=COLOURS[(i + 1) % len(COLOURS)], linewidth=1.0,
                 label=text_of(f"{form}, weight {weight:.2f}"))  # fmt: skip
+    mixture = legend_handle("forecast", (COLOURS[0], "-", MARKERS[0]))
     forms = [h for h in ax.lines if "weight" in h.get_label()]
-    legend_above(ax, forms, common_words([line]))
+    legend_above(ax, [mixture, *forms], common_words([line]))
     return ax

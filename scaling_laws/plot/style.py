@@ -182,8 +182,8 @@ def _columns(lengths: Sequence[int], size: float, width: float) -> int:
     for columns in range(min(len(lengths), _MOST_COLUMNS), 1, -1):
         rows = -(-len(lengths) // columns)
         longest = [max(lengths[i : i + rows]) for i in range(0, len(lengths), rows)]
-        # A handle and its space take about 4.2 times the size of the text.
-        if sum(size * (4.2 + 0.55 * one) for one in longest) <= width:
+        # A handle and its space take about 4.6 times the size of the text.
+        if sum(size * (4.6 + 0.55 * one) for one in longest) <= width:
             return len(longest)
     return 1
 
