@@ -291,7 +291,7 @@ class _Training:
         self.student.load(checkpoint.tensors("weights"))
         moments = checkpoint.tensors("optimiser")
         for name, weight in self.student.parameters.items():
-            self.optimiser.state[weight] = {"step": moments[f"{name}/step"]}
+            self.optimiser.state[weight] = {"step": moments[f"{name}/step"].to(weight.device)}
             for key in ("exp_avg", "exp_avg_sq"):
                 value = torch.zeros_like(weight, memory_format=torch.preserve_format)
                 load_into(value, moments[f"{name}/{key}"])
@@ -340,4 +340,5 @@ def _optimiser(parameters: dict[str, torch.nn.Parameter], options: Train) -> tor
         [group for group in groups if group["params"]],
         lr=options.lr,
         betas=(options.beta1, options.beta2),
+        fused=True,  # goes once over the weights: a fifth of the time on a CPU
     )

@@ -69,8 +69,9 @@ class Plain:
     def __init__(self, model, sequences, teacher, options):
         self.model, self.options = model.float().train(), options
         self.optimiser = torch.optim.AdamW(
-            model.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), weight_decay=0
-        )
+            model.parameters(), lr=options.lr, betas=(options.beta1, options.beta2),
+            weight_decay=0, fused=True,
+        )  # fmt: skip
         lengths = [len(s.ids) for s in sequences]
         self.ready = []
         for step in range(options.max_steps):
