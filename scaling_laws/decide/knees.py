@@ -32,8 +32,8 @@ Array = NDArray[np.float64]
 # Fewer levels fit a smooth curve as well as a hinge, whatever the truth.
 _LEVELS = 7
 # The bootstrap takes the fitted smooth curve for the true one, so that steep truths exceed the
-# nominal size; this one keeps false knees within 1 %.
-_SIZE = 0.003
+# nominal size; at this one smooth truths have a knee in .5 % of logs, the steepest in 1 %.
+_SIZE = 0.002
 _DRAWS = 999
 
 
@@ -48,7 +48,7 @@ def knee(
     """Return where the fall begins as the fraction kept shrinks, if the runs show that at all.
 
     Found where the hinge beats the best smooth curve by more than a smooth truth would let it in
-    one of three hundred logs.
+    one of five hundred logs.
 
     Parameters
     ----------

@@ -110,7 +110,7 @@ def smallest(
     >>> fit = sl.fit(law, runs, "task_f1")
     >>> best = sl.decide.smallest(fit, at_least=.80, kept=[.79, .58, .37, .16], examples=4e5)
     >>> best.values["kept"], best.found
-    (0.37, True)
+    (0.58, True)
     """
     check_share(confidence, "confidence")
     joint = joint_of(fitted, rng)
