@@ -1,4 +1,4 @@
-"""The command ``scaling-laws``: demo, check, fit, choose, backtest, predict, decide, plot.
+"""The command ``scaling-laws`` and those of its commands that need no file of their own.
 
 Bad input ends with exit code 2 and one sentence on stderr; ``--json`` prints one JSON object.
 """
@@ -17,14 +17,12 @@ import typer
 
 from scaling_laws.cli_cost import cost
 from scaling_laws.cli_decide import decide
+from scaling_laws.cli_inputs import law_of, log_of, points
 from scaling_laws.cli_plot import plot
 from scaling_laws.cli_report import report
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from scaling_laws.laws import Law
-    from scaling_laws.runs import RunLog
 
 __all__ = ["app", "main"]
 
@@ -104,62 +102,6 @@ def _root(
     ] = False,
 ) -> None:
     """Scaling laws of task-specific distillation."""
-
-
-def _pairs(given: Sequence[str] | None, what: str) -> dict[str, str]:
-    out: dict[str, str] = {}
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ValueError(f"{what} {text!r}: write name=value.")
-        out[name] = value
-    return out
-
-
-def _number_or_word(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _read(log: Path, where: Sequence[str] | None, column: Sequence[str] | None) -> RunLog:
-    from scaling_laws.runs import read_runs
-
-    runs = read_runs(log, columns=_pairs(column, "--column") or None)
-    chosen = _pairs(where, "--where")
-    if not chosen:
-        return runs
-    for name in chosen:
-        if name not in runs.frame.columns:
-            raise ValueError(
-                f"--where {name}: the log has no such column; it has "
-                f"{', '.join(runs.frame.columns)}."
-            )
-    return runs.select({k: _as_in(runs.frame[k], v) for k, v in chosen.items()})
-
-
-def _as_in(column: pd.Series[Any], text: str) -> Any:
-    """Read the text as the column's own type."""
-    return float(text) if column.dtype.kind in "fiu" else text
-
-
-def _law(name: str, by: Sequence[str] | None, option: Sequence[str] | None) -> Law:
-    from difflib import get_close_matches
-
-    from scaling_laws import laws
-
-    known = {k.lower(): getattr(laws, k) for k in laws.__all__ if k[0].isupper()}
-    known = {k: v for k, v in known.items() if k not in ("axis", "law", "param")}
-    if name.lower() not in known:
-        close = get_close_matches(name.lower(), known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"--law {name!r} is not known.{hint} There are {', '.join(known)}.")
-    options = {k: _number_or_word(v) for k, v in _pairs(option, "--option").items()}
-    try:
-        return known[name.lower()](by=tuple(by or ()), **options)
-    except TypeError:
-        raise ValueError(f"--option: {name} does not take {' or '.join(options)}.") from None
 
 
 def _show(result: Any, as_json: bool, plain: Callable[[], Any]) -> None:
@@ -256,7 +198,7 @@ def _fit_plain(fit: Any) -> dict[str, Any]:
 @app.command()
 def check(log: Log, column: Column = None, as_json: Json = False) -> None:
     """Read a log: rows accepted and rejected with reasons, notes, noise before any law."""
-    runs = _read(log, None, column)
+    runs = log_of(log, None, column)
     noise = runs.noise()
     lines = [repr(runs)]
     if len(noise):
@@ -287,7 +229,7 @@ def fit(
 
     with _waiting("fitting"):
         found = fit_law(
-            _law(law, by, option), _read(log, where, column), metric,
+            law_of(law, by, option), log_of(log, where, column), metric,
             delta="auto" if delta == "auto" else float(delta), rng=seed,
         )  # fmt: skip
         text = repr(found)
@@ -315,8 +257,9 @@ def choose(
     from scaling_laws.candidates import admissible_forms
     from scaling_laws.validation import choose as choose_among
 
-    runs = _read(log, where, column)
-    candidates = [_law(name, by, None) for name in law] if law else admissible_forms(runs, by or ())
+    runs = log_of(log, where, column)
+    named = [law_of(name, by, None) for name in law or ()]
+    candidates = named or admissible_forms(runs, by or ())
     with _waiting("choosing"):
         found = choose_among(candidates, runs, metric, rng=seed)
         text = repr(found)
@@ -351,8 +294,8 @@ def backtest(
     """Forecast the held-out hardest levels of every curve in each way there is."""
     from scaling_laws.backtesting import backtest as backtest_laws
 
-    candidates = [_law(name, None, None) for name in law] if law else None
-    read = [_read(log, where, column) for log in logs]
+    candidates = [law_of(name, None, None) for name in law] if law else None
+    read = [log_of(log, where, column) for log in logs]
     found = backtest_laws(
         candidates, read, metric, by=tuple(by or ()), axis=axis, leave=leave, level=level, rng=seed
     )
@@ -382,9 +325,5 @@ def predict(
     if not 0 < level < 1:
         raise ValueError(f"--level {level:g} is not in (0, 1).")
     found = load(fit)
-    points: dict[str, Any] = {}
-    for name, text in _pairs(at, "--at").items():
-        values = [_number_or_word(v) for v in text.split(",")]
-        points[name] = values if len(values) > 1 else values[0]
-    table = found.predict(points, interval=interval, level=level)  # pyright: ignore[reportArgumentType]
+    table = found.predict(points(at, "--at"), interval=interval, level=level)  # pyright: ignore[reportArgumentType]
     _show(table.to_string(index=False), as_json, lambda: {"predictions": table.to_dict("records")})

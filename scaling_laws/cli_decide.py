@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scaling_laws.cli_inputs import points
+
 if TYPE_CHECKING:
     from scaling_laws.cost import Serving
     from scaling_laws.result import Fit
@@ -46,10 +48,10 @@ def decide(
 ) -> None:
     """Answer a question from saved fits: which student, how many labels, where it breaks."""
     ask = _question(question)
-    given: dict[str, Any] = {**_values(at, "--at"), **_values(option, "--option")}
+    given: dict[str, Any] = {**points(at, "--at"), **points(option, "--option")}
     for name, texts in (("at_least", at_least), ("at_most", at_most)):
         if texts:
-            given[name] = _values(texts, f"--{name.replace('_', '-')}")
+            given[name] = points(texts, f"--{name.replace('_', '-')}")
     if serving:
         given["serving"] = _serving(serving)
     if shape is not None:
@@ -101,28 +103,10 @@ def _check(ask: Callable[..., Any], name: str, given: Mapping[str, Any]) -> None
         raise ValueError(f"decide {name} needs {missing[0]!r}: --option {missing[0]}=...")
 
 
-def _values(texts: Sequence[str] | None, what: str) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ValueError(f"{what} {text!r}: write name=value.")
-        parts = [_number_or_word(part) for part in value.split(",")]
-        out[name] = parts if len(parts) > 1 else parts[0]
-    return out
-
-
-def _number_or_word(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def _serving(texts: Sequence[str]) -> Serving:
     from scaling_laws.cost import Serving
 
-    given = _values(texts, "--serving")
+    given = points(texts, "--serving")
     hardware = given.pop("hardware", "H100")
     known = [k for k in inspect.signature(Serving).parameters if k != "hardware"]
     for name in given:

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from scaling_laws.cli_inputs import log_of, pairs
+
 __all__ = ["report"]
 
 
@@ -20,6 +22,9 @@ def report(
         list[str] | None, typer.Option(help="Score; repeat. Default: the task's and a general one.")
     ] = None,
     by: Annotated[list[str] | None, typer.Option(help="Factor column; repeat for several.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Rows to use, such as method=full.")
+    ] = None,
     column: Annotated[
         list[str] | None, typer.Option("--column", help="Where a field comes from, examples=D.")
     ] = None,
@@ -45,15 +50,13 @@ def report(
     """Write one HTML file: data, forecast, hold-out, curves, decisions, what-if panel, card."""
     from scaling_laws.cost import Serving
     from scaling_laws.reporting import report as make
-    from scaling_laws.runs import read_runs
 
     serving = None
     if shape is not None:
         if tokens_in is None or tokens_out is None:
             raise ValueError("--shape needs --tokens-in and --tokens-out, the work of a request.")
         serving = Serving(hardware, tokens_in=tokens_in, tokens_out=tokens_out, load=load)
-    fields = {name: text for name, text in _pairs(column, "--column")}
-    runs = read_runs(log, columns=fields or None)
+    runs = log_of(log, where, column)
     with _steps() as tell:
         made = make(
             runs, out, metrics=metric, by=by, at_least=_numbers(at_least, "--at-least"),
@@ -82,19 +85,9 @@ def _steps() -> Generator[Callable[[str], None]]:
         yield tell
 
 
-def _pairs(given: Sequence[str] | None, what: str) -> list[tuple[str, str]]:
-    out: list[tuple[str, str]] = []
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ValueError(f"{what} {text!r}: write name=value.")
-        out.append((name, value))
-    return out
-
-
 def _numbers(given: Sequence[str] | None, what: str) -> dict[str, float] | None:
     out: dict[str, float] = {}
-    for name, text in _pairs(given, what):
+    for name, text in pairs(given, what).items():
         try:
             out[name] = float(text)
         except ValueError:
