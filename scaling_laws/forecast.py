@@ -140,6 +140,15 @@ class Forecast:
                 out["equivalent_n"] = p * (1 - p) / se**2
         return out
 
+    def admitted(self, points: pd.DataFrame) -> Array:
+        """Return ``[admissible forms, rows]`` estimates: outside the data they bound an answer."""
+        return np.stack(
+            [
+                self.fits[form].predict(points, interval=None)["estimate"].to_numpy(dtype=float)
+                for form in self.admissible
+            ]
+        )
+
     def draws_at(self, points: pd.DataFrame, interval: Interval = "mean", rng: Any = 0) -> Array:
         """Return ``[rows, draws]`` of the metric: each form's share of the draws, its own noise."""
         parts = [
@@ -170,13 +179,7 @@ class Forecast:
         outside = (out["distance"] > 0).to_numpy()
         if not outside.any():
             return
-        there = points[outside]
-        estimates = np.stack(
-            [
-                self.fits[f].predict(there, interval=None)["estimate"].to_numpy()
-                for f in self.admissible
-            ]
-        )
+        estimates = self.admitted(points[outside])
         centre = out.loc[outside, "estimate"].to_numpy()
         half = student_t(np.inf, level) * self.growth * out.loc[outside, "distance"].to_numpy()
         if log_scale:

@@ -23,6 +23,7 @@ from scaling_laws.halfwild import Draws
 from scaling_laws.metrics import Metric
 from scaling_laws.points import coordinates
 from scaling_laws.result import DRAWS, Fit, Interval
+from scaling_laws.uncertainty import student_t
 
 __all__ = ["Ask", "Fitted", "Form", "Joint", "joint_of", "main_fit", "stages_of"]
 
@@ -178,22 +179,28 @@ class Joint:
     def beyond(self, name: str, points: pd.DataFrame) -> tuple[NDArray[np.intp], Array, Array]:
         """Return what a Forecast adds outside its log: points, an error's sd there, its normals.
 
-        Draws and error together are as wide as the rolling-origin error at that distance.
+        Draws and error together are as wide as the rolling-origin error at that distance, and their
+        90 % as wide as the admissible forms lie from the estimate: the same two bounds as those of
+        `Forecast.predict`.
         """
         fitted = self.fits[name]
         nothing = np.zeros(0, np.intp), np.zeros(0), np.zeros(0)
-        if not isinstance(fitted, Forecast) or fitted.growth == 0:
+        if not isinstance(fitted, Forecast):
             return nothing
         distance, _ = _support(fitted.best, points)
         far = np.flatnonzero(distance > 0)
         if not len(far):
             return nothing
+        there, log = points.iloc[far], fitted.best.model.link.kind == "log"
         drawn = np.empty((len(far), self.count))
         for form in self.forms[name]:
-            drawn[:, form.at] = form.fit.draws_at(points.iloc[far], "mean")
-        if fitted.best.model.link.kind == "log":
-            drawn = np.log(drawn)
-        sd = np.sqrt(np.maximum((fitted.growth * distance[far]) ** 2 - drawn.var(1), 0.0))
+            drawn[:, form.at] = form.fit.draws_at(there, "mean")
+        forms, centre = fitted.admitted(there), self.estimate(name, there)
+        if log:
+            drawn, forms, centre = np.log(drawn), np.log(forms), np.log(centre)
+        apart = np.abs(forms - centre).max(0) / student_t(np.inf, 0.9)
+        wanted = np.maximum(fitted.growth * distance[far], apart)
+        sd = np.sqrt(np.maximum(wanted**2 - drawn.var(1), 0.0))
         return far, sd, np.random.default_rng((self.seed, 5)).standard_normal(self.count)
 
 

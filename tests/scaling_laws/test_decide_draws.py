@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import matplotlib.axes
 import numpy as np
@@ -106,6 +107,33 @@ def test_probabilities_of_a_forecast_are_shares_of_its_draws():
     # Beyond the log the draws are at least as wide as past forecasts erred there.
     distance = forecast.predict(points)["distance"].iloc[2]
     assert values[2].std() >= 0.9 * forecast.growth * distance
+
+
+def test_beyond_the_log_draws_reach_to_where_an_admissible_form_lies():
+    """Also to one without weight, and where past forecasts were right."""
+    design = grid(examples=np.geomspace(1e3, 1e5, 8).round())
+    truth = {"E": 2.0, "A": 0.6, "a": 0.45}
+    log = sl.simulate(sl.laws.Power(), design, truth, 0.01, 1, metric="task_accuracy")
+    forecast = sl.choose([sl.laws.Power(), sl.laws.Rectified()], log, "task_accuracy").forecast
+    right = replace(forecast.rolled, errors=forecast.rolled.errors.assign(error=0.0))
+    # One form has all weight; the other's limit is moved up.
+    power, other = forecast.fits["Power"], forecast.fits["Rectified"]
+    theta = other.estimate.theta.copy()
+    theta[other.model.names.index("E")] += 0.5
+    moved = replace(other, estimate=replace(other.estimate, theta=theta))
+    one = replace(
+        forecast,
+        fits={"Power": power, "Rectified": moved},
+        weights=pd.Series({"Power": 1.0, "Rectified": 0.0}),
+        rolled=right,
+        admissible=("Power", "Rectified"),
+    )
+    points = grid(examples=[2e4, 1e6])
+    far = np.ptp(one.admitted(points), axis=0)
+    drawn, own = (joint_of(f).values("task_accuracy", points) for f in (one, power))
+    assert np.array_equal(drawn[0], own[0]), "inside the log nothing is added"
+    # Three errors of a standard deviation of 1000 draws are 7 %, and of their correlation 10 %.
+    assert 1.645 * drawn[1].std() >= 0.85 * far[1] > 1.645 * own[1].std()
 
 
 def test_fits_of_different_logs_are_refused(fits):
