@@ -40,7 +40,7 @@ class Section(BaseModel):
 
 
 def execution(default: Any, **options: Any) -> Any:
-    """Declare a setting that decides time and memory, and no result beyond rounding."""
+    """Declare a setting that decides time, memory or what is done, and no score beyond rounding."""
     return Field(default, json_schema_extra={"execution": True}, **options)
 
 
@@ -320,4 +320,4 @@ class Evaluate(Section):
         description="file of general texts, one a line, for the divergence from the base model",
     )
     lm_eval: LmEval | None = Field(None, description="public benchmarks to score as well")
-    pruned: bool = Field(True, description="score students before they are taught as well")
+    pruned: bool = execution(True, description="score students before they are taught as well")

@@ -76,7 +76,7 @@ def test_the_small_cells(tmp_path):
         assert "hidden" not in run.config.prune.split
     # The seed is no part of what a chain is.
     assert len({run.name for run in runs}) == len(runs)
-    assert len({run.config.hash for run in runs}) == 18
+    assert len({run.config.hash for run in runs}) == 16
     assert sum(run.config.supervision.replay is not None for run in runs) == 1
     # Answers that are written out are fewer than those that are scored by likelihood.
     replies = {run.config.supervision.format: run.config.evaluate.replies for run in runs}
