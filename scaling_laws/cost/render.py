@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from html import escape
 
@@ -16,13 +17,13 @@ _WIDTH = 98
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-class Printed:
+class Printed(ABC):
     """What every cost result has in common: a title, labelled lines, a table, notes."""
 
     notes: tuple[Note, ...]
 
-    def _title(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _title(self) -> str: ...
 
     def _lines(self) -> Sequence[tuple[str, str]]:
         return ()

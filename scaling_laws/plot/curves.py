@@ -49,8 +49,6 @@ Array = NDArray[np.float64]
 Look = tuple[str, Any, str]
 """Colour, line style, marker."""
 
-# How far beyond the data a curve is drawn, in log-ranges of its axis.
-_BEYOND = 0.12
 # Lines on one figure unless the caller asks for others.
 _MOST = 4
 # With more lines than this the intervals of a new run would hide each other.
@@ -168,7 +166,7 @@ def _curves(
     seen = shown.base.problem.frame[x].to_numpy(dtype=float)
     ends = float(seen.min()), float(seen.max())
     every = shown.values(x)
-    grid = grid_of(float(every[every > 0].min()), float(every.max()), x, _BEYOND)
+    grid = grid_of(float(every[every > 0].min()), float(every.max()), x)
     with_run = len(lines) <= _MOST_RUN_BANDS if run is None else run
     ax.axvspan(*ends, color="#000000", alpha=0.05, linewidth=0, zorder=0)
     for line, look in zip(lines, looks, strict=True):

@@ -35,8 +35,6 @@ __all__ = ["format_difference"]
 
 Array = NDArray[np.float64]
 
-_BEYOND = 0.12
-
 
 def format_difference(
     fitted: Fit | Forecast,
@@ -97,7 +95,7 @@ def format_difference(
     lines = lines_of(shown.base, along, {**(at or {}), factor: a}, 1)
     looks = looks_of([{k: v for k, v in line.items() if k != factor} for line in lines], ())
     seen = shown.base.problem.frame[along].to_numpy(dtype=float)
-    grid = grid_of(float(seen[seen > 0].min()), float(seen.max()), along, _BEYOND)
+    grid = grid_of(float(seen[seen > 0].min()), float(seen.max()), along)
     ax.axvspan(float(seen.min()), float(seen.max()), color="#000000", alpha=0.05, linewidth=0,
                zorder=0)  # fmt: skip
     with_run = len(lines) == 1 if run is None else run

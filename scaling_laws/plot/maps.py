@@ -40,7 +40,6 @@ __all__ = ["contours"]
 
 Array = NDArray[np.float64]
 
-_BEYOND = 0.12
 _LEVELS = 8
 # Every so many points of the grid one is predicted: contours need fewer than curves.
 _EVERY = 3
@@ -143,7 +142,7 @@ def _pair(shown: Shown, x: str | None, y: str | None) -> tuple[str, str]:
 def _grid(shown: Shown, name: str) -> Array:
     values = shown.values(name)
     values = values[values > 0]
-    return grid_of(float(values.min()), float(values.max()), name, _BEYOND)[::_EVERY]
+    return grid_of(float(values.min()), float(values.max()), name)[::_EVERY]
 
 
 def _filled(ax: Any, x: Array, y: Array, height: Array) -> Any:

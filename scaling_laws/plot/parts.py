@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 Line = dict[str, Any]
 
 POINTS = 160
+# How far beyond the data a curve is drawn unless it says otherwise, in log-ranges of its axis.
+_BEYOND = 0.12
 # Axes that say how much of the model is left.
 SIZES = ("kept", "params", "params_nonembedding")
 
@@ -111,7 +113,7 @@ def level_words(name: str, value: Any) -> str:
     return words.format(number=plain_number(number, 3), percent=f"{100 * number:.3g}")
 
 
-def grid_of(low: float, high: float, axis: str, beyond: float) -> Array:
+def grid_of(low: float, high: float, axis: str, beyond: float = _BEYOND) -> Array:
     """Return points along an axis, so many log-ranges beyond the data."""
     span = np.log(high / low) if high > low else 1.0
     begin, end = float(np.log(low) - beyond * span), float(np.log(high) + beyond * span)

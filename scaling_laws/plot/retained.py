@@ -45,7 +45,6 @@ __all__ = ["divergence", "retention", "retention_difference"]
 Array = NDArray[np.float64]
 Fits = Mapping[str, "Fit | Forecast"]
 
-_BEYOND = 0.12
 # Every so many points of the grid one is drawn: each has a thousand draws of each metric.
 _EVERY = 2
 
@@ -235,7 +234,7 @@ def _grid(fits: Fits) -> Array:
             )
         seen.append(main(one).problem.frame["kept"].to_numpy(dtype=float))
     every = np.concatenate(seen)
-    return grid_of(float(every.min()), 1.0, "kept", _BEYOND)[1::_EVERY]
+    return grid_of(float(every.min()), 1.0, "kept")[1::_EVERY]
 
 
 def _draws(fits: Fits) -> Any:
