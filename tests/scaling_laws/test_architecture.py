@@ -63,7 +63,7 @@ def test_no_file_bears_the_name_of_a_public_function():
     assert not files & functions
 
 
-@pytest.mark.parametrize("package", ["scaling_laws", "distill"])
+@pytest.mark.parametrize("package", ["scaling_laws", "distill", "experiments", "tests"])
 def test_files_stay_below_500_lines(package):
     long = {str(p): n for p in (ROOT / package).rglob("*.py")
             if (n := len(p.read_text().splitlines())) > 500}  # fmt: skip
