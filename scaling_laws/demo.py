@@ -21,6 +21,8 @@ from scaling_laws.show import number, wrapped
 from scaling_laws.validation import Holdout, holdout
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from scaling_laws.result import Fit
 
 __all__ = ["Demo", "run_demo"]
@@ -64,15 +66,21 @@ class Demo:
         return made
 
     def figure(self, path: Path) -> Path:
+        """Draw both cases and save them."""
+        from scaling_laws.plot import save_figure
+
+        save_figure(self.plot().axes[0], path)
+        return path
+
+    def plot(self) -> Figure:
         """Draw both cases side by side."""
         from matplotlib.figure import Figure
-
-        from scaling_laws.plot import save_figure
 
         figure = Figure(figsize=(11.5, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         self.headlines.plot(left, run=False)
-        left.set_title("More labels or a larger student?", loc="left", fontsize="medium")
+        # The legend stands where a title would.
+        left.get_legend().set_title("More labels or a larger student?", prop={"size": "medium"})
         left.set_ylim(0.3, 1.0)
         self.distilled.plot(right, run=False)
         right.set_title("Half of MMLU's skill is gone at a known size;\nhow steeply is not known",
@@ -84,8 +92,7 @@ class Demo:
             (half["estimate"], 0.30), ha="left", fontsize="small", color="#D55E00",
             xytext=(6, 0), textcoords="offset points",
         )  # fmt: skip
-        save_figure(left, path)
-        return path
+        return figure
 
 
 def run_demo() -> Demo:

@@ -153,6 +153,8 @@ def finish(ax: Any, x: str = "", y: str = "") -> None:
 
 def legend_above(ax: Any, handles: Sequence[Any], title: str = "") -> None:
     """Put a legend over the axes, where it covers no data, in as many columns as fit."""
+    if not handles and not title:
+        return
     size = small(ax)
     columns = _columns([len(h.get_label()) for h in handles], size, _width(ax))
     ax.legend(handles=handles, frameon=False, fontsize=size, loc="lower left",

@@ -1,5 +1,6 @@
 """The demo: published points as published, its answers, its files."""
 
+import io
 import json
 
 import numpy as np
@@ -79,6 +80,16 @@ def test_text_says_what_the_points_cannot_tell(demo):
 
 def test_it_is_repeatable(demo):
     assert run_demo().text() == demo.text()
+
+
+def test_no_title_lies_under_a_legend(demo):
+    figure = demo.plot()
+    figure.savefig(io.BytesIO(), format="png")
+    for ax in figure.axes:
+        title = ax.get_title(loc="left")
+        legend = ax.get_legend()
+        assert title or legend.get_title().get_text()
+        assert not (title and legend)
 
 
 def test_files(demo, tmp_path):
