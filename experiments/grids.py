@@ -126,10 +126,10 @@ def small(
         },
         "data": {"pool": 4096, "validation": 256, "test": 2000},
         "adapt": {
-            "examples": 3072,
+            "examples": 3584,
             "train": {
                 "lr": 3e-4, "batch": 16, "precision": "bf16", "micro_tokens": 2048,
-                "checkpoint_every": 20,
+                "checkpoint_every": 64,
             },
             "replay": {"texts": 512, "tokens": 40, "batch": 6},
             "gate": {},

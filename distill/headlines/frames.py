@@ -15,7 +15,7 @@ MENTION = re.compile(r"<([12])(s|ed|ing|to)>")
 
 # What the second fact is: absent; a fact of the same company that the first one outranks; or one
 # that does not count, because it is another company's, lies in the past or is denied.
-STATUSES = {"alone": 0.46, "same": 0.18, "other": 0.18, "past": 0.09, "denied": 0.09}
+STATUSES = {"alone": 0.70, "same": 0.10, "other": 0.10, "past": 0.05, "denied": 0.05}
 
 
 def _both_orders(*frames: str) -> tuple[str, ...]:
