@@ -236,22 +236,27 @@ def _checks(fit: Fit) -> Iterator[Line]:
 
 
 def _noise(fit: Fit) -> str:
-    """Run-to-run standard deviation, with its interval where there are draws."""
+    """Run-to-run standard deviation, with its interval where there are draws.
+
+    Where errors are counted by chain or cluster, both are those of a new one: the estimate that
+    weighs the rows takes them as independent, and a few chains say less than their rows.
+    """
     problem = fit.problem
     if problem.absolute:
         return "given as sigma; no run-to-run noise estimated"
     scale = f"log {fit.metric.name}" if fit.model.link.kind == "log" else fit.metric.name
-    sd = number(float(np.sqrt(fit.estimate.run_variance)))
-    ends = ""
+    sd, ends = float(np.sqrt(fit.estimate.run_variance)), ""
     try:
-        low, high = quantile_pair(
-            np.sqrt(np.maximum(fit.draws.run_variance, 0.0))[None], float(fit.settings["level"])
-        )
+        drawn = np.sqrt(np.maximum(fit.draws.run_variance, 0.0))
+        low, high = quantile_pair(drawn[None], float(fit.settings["level"]))
         ends = f" ({_interval(float(low[0]), float(high[0]))})"
+        rule = fit.draws.pooling
+        if rule is not None and rule.unit != "run":
+            sd = float(np.median(drawn))
     except NoInterval:
         ends = ""
     what = "beyond evaluation noise" if problem.known else "evaluation noise included, not known"
-    return f"run-to-run sd of {scale} {sd}{ends}, {what}"
+    return f"run-to-run sd of {scale} {number(sd)}{ends}, {what}"
 
 
 # --- text -----------------------------------------------------------------------------------------

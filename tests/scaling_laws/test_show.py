@@ -191,3 +191,21 @@ def test_tones_follow_the_certificate():
 def test_number_keeps_its_digits(size, digits, sign):
     value = sign * size
     assert abs(float(number(value, digits)) - value) <= 0.5000001 * 10.0 ** (1 - digits) * size
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_noise_of_few_chains_lies_within_its_interval(seed):
+    """Taken as independent, the rows of a chain say less noise than a new chain has."""
+    rng = np.random.default_rng(seed)
+    kept = np.array([0.79, 0.58, 0.37, 0.16])
+    rows = [
+        {"chain_id": f"c{i}", "kept": k, "examples": n, "mmlu": 0.25 + 0.5 * k * n**0.02 + error}
+        for i, n in enumerate((250, 500, 1000, 2000, 4000, 8000))
+        for error in [rng.normal(0, 0.05)]
+        for k in kept
+    ]
+    fit = sl.fit(sl.laws.Collapse(), pd.DataFrame(rows), "mmlu")
+    assert fit.draws.pooling.unit == "chain"
+    found = re.search(r"sd of mmlu (\S+) \((\S+) – (\S+)\)", str(fit))
+    sd, low, high = map(float, found.groups())
+    assert low < sd < high
