@@ -194,7 +194,7 @@ def test_number_keeps_its_digits(size, digits, sign):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_noise_of_few_chains_lies_within_its_interval(seed):
+def test_the_noise_of_few_chains_is_that_of_a_new_chain(seed):
     """Taken as independent, the rows of a chain say less noise than a new chain has."""
     rng = np.random.default_rng(seed)
     kept = np.array([0.79, 0.58, 0.37, 0.16])
@@ -209,3 +209,6 @@ def test_the_noise_of_few_chains_lies_within_its_interval(seed):
     found = re.search(r"sd of mmlu (\S+) \((\S+) – (\S+)\)", str(fit))
     sd, low, high = map(float, found.groups())
     assert low < sd < high
+    drawn = np.sqrt(fit.draws.run_variance)
+    assert sd == pytest.approx(np.median(drawn), rel=0.005)  # three digits are printed
+    assert sd > 1.1 * np.sqrt(fit.estimate.run_variance)
