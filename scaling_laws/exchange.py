@@ -16,7 +16,7 @@ from scaling_laws.result import Fit
 from scaling_laws.runs import Note
 from scaling_laws.uncertainty import quantile_pair
 
-__all__ = ["Exchange", "exchange_rate"]
+__all__ = ["Exchange", "estimated_rate", "exchange_rate"]
 
 Array = NDArray[np.float64]
 Fitted = Fit | Forecast
@@ -146,30 +146,61 @@ def exchange_rate(
     if len(both) != 2:
         raise ValueError(f"fitted: {len(both)} fits; give one, or two for A and B.")
     fit_a, fit_b = both
+    point_a, point_b = dict(a or {}), dict(b or {})
+    if one and point_a == point_b:
+        raise ValueError(f"A and B are one curve ({point_a}); say which with a= and b=.")
     if fit_a.metric.name != fit_b.metric.name:
         raise ValueError(
             f"A is fitted to {fit_a.metric.name}, B to {fit_b.metric.name}; no exchange there."
         )
-    point_a, point_b = dict(a or {}), dict(b or {})
-    if one and point_a == point_b:
-        raise ValueError(f"A and B are one curve ({point_a}); say which with a= and b=.")
     along = _axis_of(fit_a, axis)
     sizes = np.atleast_1d(np.asarray(at, float))
     if not (np.isfinite(sizes) & (sizes > 0)).all():
         raise ValueError(f"at = {sizes.tolist()}: sizes of {along} must be positive and finite.")
     low, high = _seen(fit_a, along, point_a)
-    grid = np.geomspace(low * _BELOW, high * _ABOVE, _POINTS)
-    curve, targets = (_points(p, along, n) for p, n in ((point_a, grid), (point_b, sizes)))
-    sign = 1.0 if fit_a.metric.direction == "higher" else -1.0
-
-    score = fit_b.predict(targets, interval=None)["estimate"].to_numpy(dtype=float)
-    mean_a = fit_a.predict(curve, interval=None)["estimate"].to_numpy(dtype=float)
-    n = _first(grid, sign * mean_a[:, None], sign * score[:, None])[:, 0]
+    grid, curve, targets = _along(along, (low, high), sizes, point_a, point_b)
+    score, n = _estimate(fit_a, fit_b, grid, curve, targets)
+    sign = _sign(fit_a)
     draws, reason = _draws(fit_a, fit_b, grid, curve, targets, sign)
     frame = _frame(sizes, score, n, draws, level)
     frame["support"] = np.where((n >= low) & (n <= high), "inside", "outside")
     names = (_words(point_a) or "A", _words(point_b) or "B")
     return Exchange(frame, draws, along, names, float(grid[-1]), fit_a is fit_b, level, reason)
+
+
+def estimated_rate(
+    fit_a: Fitted, fit_b: Fitted, at: float, a: Mapping[str, Any], b: Mapping[str, Any], axis: str
+) -> float:
+    """Return ``n_A / n_B`` at a size, without an interval; infinite where A never gets there."""
+    sizes = np.array([at])
+    grid, curve, targets = _along(axis, _seen(fit_a, axis, a), sizes, a, b)
+    return float(_estimate(fit_a, fit_b, grid, curve, targets)[1][0] / at)
+
+
+def _along(
+    axis: str,
+    seen: tuple[float, float],
+    sizes: Array,
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+) -> tuple[Array, pd.DataFrame, pd.DataFrame]:
+    """Sizes at which A is looked at, and the points of A there and of B."""
+    grid = np.geomspace(seen[0] * _BELOW, seen[1] * _ABOVE, _POINTS)
+    return grid, _points(a, axis, grid), _points(b, axis, sizes)
+
+
+def _sign(fitted: Fitted) -> float:
+    return 1.0 if fitted.metric.direction == "higher" else -1.0
+
+
+def _estimate(
+    fit_a: Fitted, fit_b: Fitted, grid: Array, curve: pd.DataFrame, targets: pd.DataFrame
+) -> tuple[Array, Array]:
+    """Scores of B, and the sizes at which A has them."""
+    sign = _sign(fit_a)
+    score = fit_b.predict(targets, interval=None)["estimate"].to_numpy(dtype=float)
+    mean_a = fit_a.predict(curve, interval=None)["estimate"].to_numpy(dtype=float)
+    return score, _first(grid, sign * mean_a[:, None], sign * score[:, None])[:, 0]
 
 
 def _axis_of(fitted: Fitted, axis: str | None) -> str:

@@ -21,8 +21,9 @@ from scaling_laws.decide.asking import (
 from scaling_laws.decide.draws import Ask, Fitted, Joint, joint_of, main_fit
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.decide.students import served
+from scaling_laws.exchange import estimated_rate
 from scaling_laws.exchange import exchange_rate as exchange
-from scaling_laws.result import Interval
+from scaling_laws.result import Fit, Interval
 from scaling_laws.show import number
 from scaling_laws.uncertainty import quantile_pair
 
@@ -274,7 +275,8 @@ def exchange_rate(
         else f"{names[0]} takes {_times(ratio)} {ends} the {found.axis} of {names[1]} at {n_b}"
     )
     reach = None if np.isnan(last["unreachable"]) else 1.0 - last["unreachable"]
-    why = Why(answer, reach, "", f"further runs of {names[0]} beyond its largest {found.axis}")
+    run = _moving_rate(fitted, float(last["at"]), sides, found.axis)
+    why = Why(answer, reach, run, f"further runs of {names[0]} beyond its largest {found.axis}")
     return Result(
         question=f"how many {found.axis} of {names[0]} have the score of {names[1]}",
         answer=answer, frame=found.frame, found=bool(np.isfinite(ratio)), reason=why,
@@ -286,6 +288,23 @@ def exchange_rate(
                   lines={"alike": 1.0}),
         notes=found.notes,
     )  # fmt: skip
+
+
+def _moving_rate(
+    fitted: Fitted | Sequence[Fitted], at: float, sides: Sequence[Mapping[str, Any]], axis: str
+) -> str:
+    """Say without which unit of A's log the rate at a size moves most."""
+    pair = fitted if isinstance(fitted, Sequence) else (fitted, fitted)
+    shared = pair[0] is pair[1]
+
+    def rate(left: Fit) -> float:
+        try:
+            return estimated_rate(left, left if shared else pair[1], at, *sides, axis)
+        except ValueError:  # the unit was all that one side had
+            return float("nan")
+
+    joint = joint_of(pair[0])
+    return decisive_run(joint, joint.names[0], rate, f"the rate at {number(at)}")
 
 
 def _times(ratio: float) -> str:

@@ -55,6 +55,7 @@ def by_class(
     if kind != ClassFits.__name__:
         raise TypeError(f"by_class takes the classes of sl.fit_classes(...), not a {kind}.")
     rows: list[dict[str, Any]] = []
+    runs: dict[Any, str] = {}
     for key, one in classes.fits.items():
         try:
             found = labels_needed(
@@ -65,6 +66,7 @@ def by_class(
             rows.append({"class": key, "why": str(why)})
             continue
         kept = {k: found.values[k] for k in ("n", "low", "high", "never")}
+        runs[key] = found.why.run
         share = _share(classes, key, data_axis(joint_of(one), axis))
         rows.append({"class": key, **kept, "labels": share * kept["n"], "why": ""})
     rows += [{"class": key, "why": why} for key, why in classes.small.items()]
@@ -75,10 +77,11 @@ def by_class(
     n = frame["n"].to_numpy(dtype=float)
     open_, unknown = int(np.isinf(n).sum()), int(np.isnan(n).sum())
     finite = frame.iloc[np.flatnonzero(np.isfinite(n))]
-    answer = f"{len(finite)} of {len(frame)} classes reach {at_least:g}"
+    answer, run = f"{len(finite)} of {len(frame)} classes reach {at_least:g}", ""
     if len(finite):
         most = row_of(finite, 0)
         answer += f", the last ({most['class']}) with {number(float(most['n']))} examples"
+        run = f"For {most['class']}: {runs[most['class']]}" if runs[most["class"]] else ""
     notes = [Note("unreachable", "warning", f"{open_} classes don't get there.")] * bool(open_)
     if unknown:
         sentence = f"{unknown} classes have no curve of their own: label more of them first."
@@ -90,7 +93,9 @@ def by_class(
         view=View("class", "n", "low", "high", style="bars", y_label="examples needed",
                   table=finite),
         values={"reaching": len(finite), "unreachable": open_, "unknown": unknown},
-        reason=Why(answer, change="the classes at the head of the table: label those first"),
+        reason=Why(
+            answer, None, run, "the classes at the head of the table: label those first"
+        ),
         notes=tuple(notes),
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Formats, schedules and origins against each other, exchange of labels, the command."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -89,6 +90,9 @@ def test_labels_of_one_format_are_worth_fewer_of_the_other(fit):
     found = sl.decide.exchange_rate(fit, "label", "cot", kept=0.37)
     assert (found.frame["ratio"] > 1).all()
     assert found.values["ratio_low"] < found.values["ratio"] < found.values["ratio_high"]
+    told = re.search(r"the rate at (\S+) is (\S+) instead of (\S+)$", found.why.run)
+    assert float(told[3]) == pytest.approx(found.values["ratio"], rel=0.01)  # as printed
+    assert told[2] != told[3]
     back = sl.decide.exchange_rate(fit, "cot", "label", kept=0.37)
     assert (back.frame["ratio"] < 1).all()
     with pytest.raises(ValueError, match="A and B are one curve"):

@@ -168,6 +168,7 @@ def test_rare_classes_need_more_examples():
     found = sl.decide.by_class(classes, 0.85, interval="mean")
     assert list(found.frame["class"]) == ["rare", "scarce", "middle", "common"]
     assert np.allclose(found.frame["labels"], 0.1 * found.frame["n"])
+    assert found.why.run.startswith("For rare: without ")
     found.plot()
     with pytest.raises(TypeError, match="by_class takes the classes of sl.fit_classes"):
         sl.decide.by_class(classes["rare"], 0.85)
