@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .headlines import IMBALANCE
 from .losses import BLENDED_W, Divergence
 from .prune import KEPT, Rounding
 from .task import Format
@@ -93,6 +94,11 @@ class Data(Section):
     label: str | None = Field(None, description="column of the labels, where a file leaves doubt")
     instruction: str = Field(
         "Name the event in this headline.", description="what the prompt of a file's task asks"
+    )
+    imbalance: float = Field(
+        IMBALANCE,
+        ge=1,
+        description="how many times more the commonest synthetic event has than the rarest",
     )
     traces: str | None = _path(
         None, description="file of the teacher's reasoning and labels, in place of the pool's own"

@@ -65,7 +65,7 @@ def load_data(data: Data) -> Dataset:
 
 
 def _headlines(data: Data) -> Dataset:
-    parts = headline_splits(_sizes(data), rng=data.seed)
+    parts = headline_splits(_sizes(data), imbalance=data.imbalance, rng=data.seed)
     return Dataset(headline_task(), parts["train"], parts["validation"], parts["test"])
 
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["CATEGORY", "LABELS", "OUTRANKED", "PLANNED", "PRIORS", "RANK"]
+from functools import cache
+
+__all__ = [
+    "CATEGORY",
+    "IMBALANCE",
+    "LABELS",
+    "OUTRANKED",
+    "PLANNED",
+    "RANK",
+    "priors",
+]
 
 # The category that a fact's news belongs to, highest priority first. When one company has two
 # facts in one headline, the label is the fact of the higher category. The 13 categories are those
@@ -72,10 +82,24 @@ LABELS = (
     "credit down",
 )
 
-# Sizes fall by a constant factor from the first label to the last, which is 72 times rarer.
-_IMBALANCE = 72.0
-_SIZES = [_IMBALANCE ** (-i / (len(LABELS) - 1)) for i in range(len(LABELS))]
-PRIORS = {label: size / sum(_SIZES) for label, size in zip(LABELS, _SIZES, strict=True)}
+IMBALANCE = 72.0
+"""How many times rarer the last label is than the first, as in that example."""
+
+
+@cache
+def priors(imbalance: float = IMBALANCE) -> dict[str, float]:
+    """Return p(label): falling by a constant factor from the first label to the last.
+
+    Parameters
+    ----------
+    imbalance : float
+        How many times rarer the last one is, at least 1.
+    """
+    if not imbalance >= 1:
+        raise ValueError(f"imbalance = {imbalance}: write how many times rarer, at least 1.")
+    sizes = [imbalance ** (-i / (len(LABELS) - 1)) for i in range(len(LABELS))]
+    return {label: size / sum(sizes) for label, size in zip(LABELS, sizes, strict=True)}
+
 
 # What a company decides for itself, and so can deny that it will do.
 PLANNED = (

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..examples import Example
 from ..task import Task
-from .events import CATEGORY, LABELS, OUTRANKED, PLANNED, PRIORS
+from .events import CATEGORY, IMBALANCE, LABELS, OUTRANKED, PLANNED, priors
 from .frames import FRAMES, MENTION, STATUSES
 from .grammar import SLOT, compared, conjugate, expand, fill
 from .vague import VAGUE
@@ -27,12 +27,13 @@ def headline_task() -> Task:
     return Task(name="headlines", labels=LABELS, instruction="Name the event in this headline.")
 
 
-def seconds(label: str, status: str) -> dict[str, float]:
+def seconds(label: str, status: str, imbalance: float = IMBALANCE) -> dict[str, float]:
     """p(second fact | label, status): as common as it is as a label, among those allowed."""
+    common = priors(imbalance)
     allowed = {"same": OUTRANKED[label], "denied": PLANNED, "other": LABELS, "past": LABELS}
-    priors = {second: PRIORS[second] for second in allowed[status] if second != label}
-    total = sum(priors.values())
-    return {second: prior / total for second, prior in priors.items()}
+    possible = {second: common[second] for second in allowed[status] if second != label}
+    total = sum(possible.values())
+    return {second: prior / total for second, prior in possible.items()}
 
 
 def statuses(label: str) -> dict[str, float]:
@@ -46,6 +47,7 @@ def generate(
     n: int,
     *,
     pool: str = "train",
+    imbalance: float = IMBALANCE,
     rng: int | np.random.Generator = 0,
 ) -> list[Example]:
     """Draw ``n`` headlines with label and rationale.
@@ -59,6 +61,8 @@ def generate(
         Number of headlines.
     pool : {"train", "validation", "test"}
         Which wordings and frames to use. No wording and no frame is in two pools.
+    imbalance : float
+        How many times more headlines the commonest event has than the rarest.
     rng : int or numpy.random.Generator
         Seed or generator; the same seed gives the same headlines.
 
@@ -73,13 +77,18 @@ def generate(
         raise ValueError(f"n = {n} headlines: write a number of at least 1.")
     rng = np.random.default_rng(rng)
     points = (np.arange(n) + rng.random()) / n
-    edges = np.cumsum([PRIORS[label] for label in LABELS])
+    edges = np.cumsum(list(priors(imbalance).values()))
     ranks = rng.permutation(np.searchsorted(edges[:-1], points, side="right"))
-    return [_headline(LABELS[rank], pool, rng, f"{pool}-{i}") for i, rank in enumerate(ranks)]
+    return [
+        _headline(LABELS[rank], pool, imbalance, rng, f"{pool}-{i}") for i, rank in enumerate(ranks)
+    ]
 
 
 def headline_splits(
-    sizes: Mapping[str, int], *, rng: int | np.random.Generator = 0
+    sizes: Mapping[str, int],
+    *,
+    imbalance: float = IMBALANCE,
+    rng: int | np.random.Generator = 0,
 ) -> dict[str, list[Example]]:
     """Draw each named split from its own pool of templates.
 
@@ -87,6 +96,8 @@ def headline_splits(
     ----------
     sizes : mapping
         For example ``{"train": 4096, "validation": 512, "test": 10_000}``.
+    imbalance : float
+        As of `generate`.
     rng : int or numpy.random.Generator
         Seed or generator. Each split has a stream of its own: a larger train set leaves the test
         set as it is.
@@ -95,12 +106,17 @@ def headline_splits(
     if unknown:
         raise ValueError(f"Splits {sorted(unknown)} are not among {', '.join(POOLS)}.")
     streams = dict(zip(POOLS, np.random.default_rng(rng).spawn(len(POOLS)), strict=True))
-    return {pool: generate(n, pool=pool, rng=streams[pool]) for pool, n in sizes.items()}
+    return {
+        pool: generate(n, pool=pool, imbalance=imbalance, rng=streams[pool])
+        for pool, n in sizes.items()
+    }
 
 
-def _headline(label: str, pool: str, rng: np.random.Generator, name: str) -> Example:
+def _headline(
+    label: str, pool: str, imbalance: float, rng: np.random.Generator, name: str
+) -> Example:
     status = _draw(statuses(label), rng)
-    second = None if status == "alone" else _draw(seconds(label, status), rng)
+    second = None if status == "alone" else _draw(seconds(label, status, imbalance), rng)
     vague = rng.random() < VAGUE_SHARE
     key = VAGUE_OF[label][int(rng.integers(len(VAGUE_OF[label])))] if vague else None
     f = int(rng.integers(len(FRAMES[status][pool])))

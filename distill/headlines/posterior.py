@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from .events import LABELS, PRIORS
+from .events import IMBALANCE, LABELS, priors
 from .frames import FRAMES, MENTION
 from .generator import VAGUE_OF, VAGUE_SHARE, generate, seconds, statuses
 from .grammar import SLOT, conjugate, expand, fill, mask
@@ -26,15 +26,21 @@ __all__ = ["bayes_macro_f1", "bayes_posterior", "bayes_scores"]
 _INDEX = {label: i for i, label in enumerate(LABELS)}
 
 
-def bayes_posterior(texts: Sequence[str]) -> np.ndarray:
+def bayes_posterior(texts: Sequence[str], imbalance: float = IMBALANCE) -> np.ndarray:
     """Probability of every label given each text: ``[n, 35]``, columns in the order of `LABELS`.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    imbalance : float
+        That they were generated with, see `generate`.
 
     Raises
     ------
     ValueError
         For a text that the generator cannot write.
     """
-    rows = np.array([_joint(mask(text)) for text in texts]).reshape(-1, len(LABELS))
+    rows = np.array([_joint(mask(text), imbalance) for text in texts]).reshape(-1, len(LABELS))
     totals = rows.sum(axis=1)
     if not totals.all():
         i = int(np.argmin(totals))
@@ -63,10 +69,16 @@ def bayes_scores(posterior: np.ndarray) -> dict[str, float]:
     }
 
 
-def bayes_macro_f1(n: int, rng: int | np.random.Generator = 0, *, pool: str = "test") -> float:
+def bayes_macro_f1(
+    n: int,
+    rng: int | np.random.Generator = 0,
+    *,
+    pool: str = "test",
+    imbalance: float = IMBALANCE,
+) -> float:
     """Macro-F1 of the best possible classifier, over ``n`` freshly drawn headlines."""
-    texts = [example.text for example in generate(n, pool=pool, rng=rng)]
-    return bayes_scores(bayes_posterior(texts))["task_f1"]
+    drawn = generate(n, pool=pool, imbalance=imbalance, rng=rng)
+    return bayes_scores(bayes_posterior([e.text for e in drawn], imbalance))["task_f1"]
 
 
 def _best_macro_f1(posterior: np.ndarray) -> float:
@@ -92,7 +104,7 @@ def _best_macro_f1(posterior: np.ndarray) -> float:
         predictions = gain.argmax(axis=1)
 
 
-def _joint(pattern: str) -> np.ndarray:
+def _joint(pattern: str, imbalance: float) -> np.ndarray:
     """p(label, pattern) up to a constant: summed over pools, frames and ways to cut the text."""
     joint = np.zeros(len(LABELS))
     for pool, status, share, pieces, mentions in _frames():
@@ -108,21 +120,21 @@ def _joint(pattern: str) -> np.ndarray:
                 others = _clauses(pool, forms["2"], False).get(clauses["2"], {})
             for label, p in firsts.items():
                 joint[_INDEX[label]] += (
-                    PRIORS[label]
+                    priors(imbalance)[label]
                     * statuses(label).get(status, 0.0)
                     * share
                     * p
-                    * _second(label, status, others)
+                    * _second(label, status, others, imbalance)
                 )
     return joint
 
 
-def _second(label: str, status: str, others: dict[str, float] | None) -> float:
+def _second(label: str, status: str, others: dict[str, float] | None, imbalance: float) -> float:
     """p(second clause | label, status); 1 where there is none."""
     if others is None:
         return 1.0
-    priors = _seconds(label, status)
-    return sum(priors.get(second, 0.0) * p for second, p in others.items())
+    common = _seconds(label, status, imbalance)
+    return sum(common.get(second, 0.0) * p for second, p in others.items())
 
 
 _seconds = cache(seconds)

@@ -8,8 +8,8 @@ import pytest
 from distill.examples import drop_near_duplicates
 from distill.headlines import (
     CATEGORY,
+    IMBALANCE,
     LABELS,
-    PRIORS,
     RANK,
     bayes_macro_f1,
     bayes_posterior,
@@ -17,6 +17,7 @@ from distill.headlines import (
     generate,
     headline_splits,
     headline_task,
+    priors,
 )
 from distill.headlines.frames import FRAMES, MENTION
 from distill.headlines.generator import VAGUE_OF, VAGUE_SHARE, seconds, statuses
@@ -39,11 +40,11 @@ def most_probable(text):
 
 def test_taxonomy_has_35_events_in_13_categories_72_to_1():
     assert len(LABELS) == len(set(LABELS)) == 35
-    assert set(CATEGORY) == set(PRIORS) == set(WORDINGS) == set(LABELS)
+    assert set(CATEGORY) == set(priors()) == set(WORDINGS) == set(LABELS)
     assert len(RANK) == 13
-    assert sum(PRIORS.values()) == pytest.approx(1, abs=1e-12)
-    assert max(PRIORS.values()) / min(PRIORS.values()) == pytest.approx(72, rel=1e-12)
-    ratios = [PRIORS[b] / PRIORS[a] for a, b in zip(LABELS, LABELS[1:], strict=False)]
+    assert sum(priors().values()) == pytest.approx(1, abs=1e-12)
+    assert max(priors().values()) / min(priors().values()) == pytest.approx(72, rel=1e-12)
+    ratios = [priors()[b] / priors()[a] for a, b in zip(LABELS, LABELS[1:], strict=False)]
     assert ratios == pytest.approx([ratios[0]] * 34, rel=1e-12)
     assert all(VAGUE_OF[label] for label in LABELS), "every event has ambiguous headlines"
 
@@ -56,14 +57,20 @@ def test_no_label_is_part_of_another_or_of_a_headline(splits):
 
 @pytest.mark.parametrize("n", [1, 37, 610, 5000])
 def test_class_counts_are_within_one_of_their_share(n):
-    labels = [example.label for example in generate(n, rng=3)]
-    assert len(labels) == n
-    for label in LABELS:
-        assert abs(labels.count(label) - n * PRIORS[label]) < 1
+    for imbalance in (1, 12, IMBALANCE):
+        labels = [example.label for example in generate(n, imbalance=imbalance, rng=3)]
+        assert len(labels) == n
+        for label in LABELS:
+            assert abs(labels.count(label) - n * priors(imbalance)[label]) < 1
+
+
+def test_the_rarest_label_cannot_be_the_commonest():
+    with pytest.raises(ValueError, match="imbalance = 0.5"):
+        priors(0.5)
 
 
 def test_every_split_has_every_class_once_it_is_large_enough():
-    n = int(np.ceil(1 / min(PRIORS.values()))) + 1
+    n = int(np.ceil(1 / min(priors().values()))) + 1
     splits = headline_splits(dict.fromkeys(POOLS, n), rng=5)
     for examples in splits.values():
         assert {example.label for example in examples} == set(LABELS)
@@ -192,7 +199,7 @@ def every_way(pool):
                 for which, form in MENTION.findall(frame):
                     clause = masked[frame, which, form, first if which == "1" else other]
                     pattern = pattern.replace(f"<{which}{form}>", clause)
-                joint[pattern][i] += PRIORS[label] * p_status / len(frames) * p1 * p2
+                joint[pattern][i] += priors()[label] * p_status / len(frames) * p1 * p2
     return joint
 
 
@@ -206,9 +213,10 @@ def test_posterior_is_the_sum_over_every_way_to_write_the_text():
     assert np.mean(expected.max(axis=1) < 0.999) > 0.05, "some headlines are ambiguous"
 
 
-def test_posterior_is_calibrated_on_fresh_headlines():
-    examples = generate(12_000, pool="train", rng=11)
-    posterior = bayes_posterior([example.text for example in examples])
+@pytest.mark.parametrize("imbalance", [1, IMBALANCE])
+def test_posterior_is_calibrated_on_fresh_headlines(imbalance):
+    examples = generate(12_000, pool="train", imbalance=imbalance, rng=11)
+    posterior = bayes_posterior([example.text for example in examples], imbalance)
     assert posterior.sum(axis=1) == pytest.approx(np.ones(len(examples)), abs=1e-12)
     hit = posterior.argmax(axis=1) == [LABELS.index(example.label) for example in examples]
     top = posterior.max(axis=1)
@@ -290,17 +298,21 @@ def test_best_macro_f1_lies_between_most_probable_labels_and_all_predictions(see
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_best_macro_f1_is_in_the_promised_range(pool):
-    assert 0.85 <= bayes_macro_f1(8000, rng=1, pool=pool) <= 0.95
+@pytest.mark.parametrize("imbalance", [12, IMBALANCE])
+def test_best_macro_f1_is_in_the_promised_range(pool, imbalance):
+    assert 0.85 <= bayes_macro_f1(8000, rng=1, pool=pool, imbalance=imbalance) <= 0.95
 
 
-def test_bag_of_words_falls_short_of_the_best_score(splits, capsys):
+@pytest.mark.parametrize("imbalance", [12, IMBALANCE])
+def test_bag_of_words_falls_short_of_the_best_score(imbalance, capsys):
     """Words don't tell the facts of a headline apart; the clause that counts is nearly enough."""
     linear_model = pytest.importorskip("sklearn.linear_model")
     text_features = pytest.importorskip("sklearn.feature_extraction.text")
     f1_score = pytest.importorskip("sklearn.metrics").f1_score
+    splits = headline_splits({"train": 4000, "test": 4000}, imbalance=imbalance, rng=0)
     truth = [example.label for example in splits["test"]]
-    best = bayes_scores(bayes_posterior([example.text for example in splits["test"]]))["task_f1"]
+    texts = [example.text for example in splits["test"]]
+    best = bayes_scores(bayes_posterior(texts, imbalance))["task_f1"]
 
     def score(text_of, ngrams):
         features = text_features.CountVectorizer(ngram_range=ngrams)
