@@ -24,7 +24,7 @@ _HOME = {
     "NoInterval": "halfwild",
     "Choice": "validation", "Forecast": "validation", "choose": "validation",
     "holdout": "validation",
-    "coverage": "study", "simulate": "study",
+    "Noise": "study", "coverage": "study", "simulate": "study",
     "compare_steps": "twostep", "two_step": "twostep",
     "Backtest": "backtesting", "backtest": "backtesting",
     "Report": "reporting", "report": "reporting",
@@ -44,6 +44,7 @@ __all__ = [
     "METRICS",
     "Metric",
     "NoInterval",
+    "Noise",
     "Note",
     "Param",
     "Report",
@@ -98,7 +99,7 @@ if TYPE_CHECKING:
         template,
     )
     from scaling_laws.saved import load
-    from scaling_laws.study import coverage, simulate
+    from scaling_laws.study import Noise, coverage, simulate
     from scaling_laws.twostep import compare_steps, two_step
     from scaling_laws.validation import Choice, Forecast, choose, holdout
 

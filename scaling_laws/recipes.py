@@ -101,9 +101,12 @@ def tokens_per_parameter(constants: Mapping[str, float], flops: float = FLOPS) -
     """Return the compute optimum ``D / N`` at ``flops = 6 N D``.
 
     ``N = G (flops / 6)^(beta / (alpha + beta))``,
-    ``G = (alpha A / (beta B))^(1 / (alpha + beta))``: Hoffmann et al. 2022, Eq. 4.
+    ``G = (alpha A / (beta B))^(1 / (alpha + beta))``: Hoffmann et al. 2022, Eq. 4. NaN where an
+    amplitude or an exponent is not positive: then more of one is never worth less of the other.
     """
     alpha, beta = constants["alpha"], constants["beta"]
+    if min(alpha, beta, constants["A"], constants["B"]) <= 0:
+        return float("nan")
     log_g = np.log(alpha * constants["A"] / (beta * constants["B"])) / (alpha + beta)
     log_n = log_g + beta / (alpha + beta) * np.log(flops / 6.0)
     return float(np.exp(np.log(flops / 6.0) - 2.0 * log_n))
@@ -168,11 +171,17 @@ def hoffmann(
     stopped = fit(Chinchilla(), log, "loss", delta=CORNER, parameters=averaged, rng=rng)
     frame = _table(steps, log, flops)
     early = float(frame["objective"].iloc[2] / exact.objective - 1.0)
-    note = (
-        f"L-BFGS-B reports success {early:.0%} above the optimum of the same loss. Their own runs "
-        "and stopping rule are not published: this reproduces why their fit stopped early, near "
-        "where it stopped, not their digits."
-    )
+    note = f"L-BFGS-B reports success {early:.0%} above the optimum of the same loss"
+    if min(averaged["alpha"], averaged["beta"]) > 0:
+        note += (
+            ". Their own runs and stopping rule are not published: this reproduces why their fit "
+            "stopped early, near where it stopped, not their digits."
+        )
+    else:
+        note += (
+            f", with exponents of {averaged['alpha']:.3g} and {averaged['beta']:.3g}: no law. "
+            "The default start is chosen for the published points; pass starts=grid_of_starts()."
+        )
     notes = (*left_out, Note("stopped_early", "warning", note))
     return Recipe("Hoffmann et al. 2022, approach 3", frame, stopped, flops, notes)
 

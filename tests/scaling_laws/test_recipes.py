@@ -160,3 +160,24 @@ def test_text_html_and_plot(made):
     ax = found.plot()
     labels = [t.get_text().replace("\n", " ") for t in ax.get_yticklabels()]
     assert labels == list(found.frame.index)
+
+
+def test_constants_without_an_optimum_have_none():
+    assert np.isnan(sl.recipes.tokens_per_parameter({"A": 400, "B": 0, "alpha": 0.3, "beta": 0.3}))
+    assert np.isnan(sl.recipes.tokens_per_parameter({"A": 4, "B": 4, "alpha": -0.3, "beta": 0.3}))
+
+
+def test_a_start_that_ends_at_no_law_is_told():
+    """Sizes along lines of equal compute: from the start for the published points, no exponent."""
+    flops = np.repeat(np.logspace(18, 21, 4), 6)
+    params = np.tile(np.logspace(-0.7, 0.7, 6), 4) * np.sqrt(flops / 120)
+    log = pd.DataFrame({"params": params, "tokens": flops / 6 / params})
+    law = {"E": 1.7, "A": 400.0, "B": 2000.0, "alpha": 0.34, "beta": 0.36}
+    log["loss"] = law["E"] + law["A"] * log["params"] ** -0.34 + law["B"] * log["tokens"] ** -0.36
+    found = sl.recipes.hoffmann(log, drop=0)
+    stopped = found.frame.iloc[2]
+    (told,) = [note.sentence for note in found.notes if note.code == "stopped_early"]
+    no_law = min(stopped["alpha"], stopped["beta"]) <= 0
+    assert ("no law" in told) == no_law
+    assert np.isnan(stopped["tokens_per_parameter"]) == no_law
+    assert no_law, "a design on which the default start does end at a law tests nothing"
