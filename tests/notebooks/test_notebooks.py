@@ -1,6 +1,8 @@
 """Each notebook runs, shows what its committed file shows, and ends with what it cannot tell."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -8,7 +10,7 @@ import pytest
 
 from tests.notebooks.keep import METADATA
 from tests.notebooks.kernel import ROOT, execute
-from tests.notebooks.outputs import difference, kinds, texts
+from tests.notebooks.outputs import changes, kinds, texts
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = {
@@ -45,18 +47,17 @@ def test_there_are_notebooks_and_the_design_names_them():
     assert {path.stem for path in PATHS} <= NAMES
 
 
+@pytest.mark.parametrize("check", [("check",), ("format", "--check")])
+def test_code_is_in_style(check):
+    command = [sys.executable, "-m", "ruff", *check, "notebooks"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_runs_and_shows_what_it_showed(kept, tmp_path):
     done = execute(kept, tmp_path)
     print(f"{done.seconds:.1f} CPU seconds")
-    changed = []
-    for number, (before, now) in enumerate(zip(kept.cells, done.notebook.cells, strict=True), 1):
-        if before.cell_type != "code":
-            continue
-        if kinds(before) != kinds(now):
-            changed.append(f"cell {number}: kept {kinds(before)}, now {kinds(now)}")
-            continue
-        told = map(difference, texts(before), texts(now), strict=True)
-        changed += [f"cell {number}: {words}" for words in told if words]
+    changed = changes(kept, done.notebook)
     assert not changed, "\n".join(changed)
     assert done.seconds < SECONDS
 
