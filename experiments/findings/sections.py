@@ -203,6 +203,7 @@ def _retention(outcomes: Mapping[str, Outcome], parts: Parts) -> Section:
     try:
         fitted, single = alone(parts)
         halves |= {f"{k}, of the size alone with the teacher": v for k, v in single.items()}
+        lines += [f"Size alone: {n.sentence}" for n in fitted.notes if n.severity == "warning"]
         figures["collapse"] = lambda: sl.plot.degradation(fitted, sl.plot.blank(170))
     except ValueError as why:
         lines.append(f"No law of the size alone: {why}")

@@ -4,13 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import scaling_laws as sl
 from experiments.findings.__main__ import main
-from experiments.findings.claims import ask
+from experiments.findings.claims import FINDINGS, ask
+from experiments.findings.forgetting import Forgetting
 from experiments.findings.laws import read_law
 from experiments.findings.noise import arms, run_noise
 from experiments.findings.parts import read
 from experiments.findings.rule import Claim, claim, together
 from experiments.findings.sections import sections
+from scaling_laws.study import Noise
 from tests.experiments import simulated as sim
 
 BOTH = ("task_f1", "quiz")
@@ -28,17 +31,17 @@ def logged(tmp_path_factory):
     return make
 
 
-def answers(path):
-    """Ask the findings of a log; the answer of each, and its claims."""
+def laws_of(path):
+    """Fit both metrics."""
     parts = read(path)
-    outcomes = {metric: read_law(parts, metric) for metric in BOTH}
-    held = outcomes["task_f1"].hold_out("kept")
-    found = ask(outcomes, {"task_f1": held}, parts)
-    return {f.name: f.answer for f in found}, {f.name: f.claims for f in found}, held
+    return {metric: read_law(parts, metric) for metric in BOTH}, parts
 
 
 def test_findings_that_are_true(logged):
-    found, claims, held = answers(logged("true", sim.TRUE, sim.MAIN))
+    outcomes, parts = laws_of(logged("true", sim.TRUE, sim.MAIN))
+    held = outcomes["task_f1"].hold_out("kept")
+    findings = ask(outcomes, {"task_f1": held}, parts)
+    found, claims = ({f.name: getattr(f, k) for f in findings} for k in ("answer", "claims"))
     assert found == {"1": "yes", "2": "yes", "3": "yes", "4": "yes", "5": "yes",
                      "4, by general_kl": "not decidable"}  # fmt: skip
     assert claims["4, by general_kl"][0].said == "there is no law of general_kl."
@@ -58,14 +61,34 @@ def test_findings_that_are_true(logged):
 
 
 def test_findings_that_are_false(logged):
-    found, claims, _ = answers(logged("false", sim.FALSE, sim.MAIN[:12]))
-    assert found["2"] == found["4"] == found["5"] == "no"
-    assert found["3"] != "yes"
+    outcomes, parts = laws_of(logged("false", sim.FALSE, sim.MAIN[:12]))
+    claims = {name: tuple(FINDINGS[name][2](outcomes, {}, parts)) for name in ("2", "4", "5")}
+    assert {together(c, needs_all=False) for c in claims.values()} == {"no"}
     assert all(c.high < 0 for c in claims["2"])
     kept = np.linspace(0.16, 1.0, 5000)
     left = sim.above_floor(sim.FALSE["task_f1"], "label", 1024, kept, sim.MAIN[:12])
     half = kept[np.argmin(np.abs(left / left[-1] - 0.5))]
     assert all(c.low < 0.16 - half < c.high for c in claims["5"])
+
+
+def test_general_knowledge_that_more_examples_cost(tmp_path):
+    rows = sim.rows_of(sim.MAIN)
+    true = {"e": 1.0, "a": 0.3, "b": 0.4, "g": 0.9}
+    true |= {f"c[{f}]": c for f, c in zip(sim.FORMATS, (0.9, 0.3, 0.3), strict=True)}
+    design = rows[["examples", "kept", "format", "run_id", "chain_id"]]
+    noise = Noise(run=0.006, chain=0.003)
+    scored = sl.simulate(Forgetting(by="format"), design, true, noise, rng=3, metric="quiz")
+    frame = rows.merge(scored.frame[["run_id", "quiz"]], on="run_id")
+    one = read_law(read(sim.write_log(tmp_path / "log.jsonl", frame)), "quiz")
+    assert "quiz gets worse with examples" in str(one.choice.verdicts)
+    weights = one.forecast.weights
+    assert weights[[f for f in weights.index if f.startswith("Forgetting")]].sum() > 0.9
+    table = one.choice.fits["Forgetting(by=('format',))"].parameters
+    for name in ("b", "g", *(f"c[{f}]" for f in sim.FORMATS)):
+        assert table.loc[name, "low"] < true[name] < table.loc[name, "high"]
+    at = pd.DataFrame({"examples": [64, 1024], "kept": 0.37, "format": "label"})
+    fewer, more = one.forecast.predict(at)["estimate"]
+    assert fewer > more
 
 
 def test_the_noise_of_a_run_and_the_arms(logged):
