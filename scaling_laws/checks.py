@@ -13,6 +13,7 @@ from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import Estimate
 from scaling_laws.halfwild import Draws, NoInterval, leverage, relax
 from scaling_laws.laws.base import Axis
+from scaling_laws.layout import layout_notes
 from scaling_laws.model import Model, slice_rows
 from scaling_laws.problem import Problem
 from scaling_laws.runs import Note
@@ -30,8 +31,6 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-# Two axes whose logarithms correlate beyond this cannot be told apart by any law.
-_COLLINEAR = 0.999
 # An exponent or steepness whose interval spans more than this factor is not a finding.
 _WIDE = 4.0
 # Scaled singular values below this share of the largest leave a combination of parameters open.
@@ -44,9 +43,7 @@ def data_notes(
     """Return the notes that need no draws."""
     return (
         *_convergence(fit),
-        *_levels(problem),
-        *_confounding(problem),
-        *_constant(problem),
+        *layout_notes(problem),
         *_identified(problem, fit),
         *_noise(problem, fit),
         *_objective(problem, fit, settings),
@@ -60,79 +57,6 @@ def _convergence(fit: Estimate) -> Iterator[Note]:
             "not_converged",
             "warning",
             f"The kernel stopped after {fit.steps} steps without meeting its tolerance.",
-        )
-
-
-def _levels(problem: Problem) -> Iterator[Note]:
-    frame = problem.frame
-    for axis in problem.model.law.axis_list():
-        count = frame[axis.name].nunique()
-        if count == 1:
-            yield Note(
-                "one_level",
-                "warning",
-                f"{axis.name} has one level ({frame[axis.name].iloc[0]:g}): nothing here says "
-                f"how the metric changes with it. Add runs at other {axis.name}.",
-            )
-        elif count == 2:
-            yield Note(
-                "two_levels",
-                "warning",
-                f"{axis.name} has two levels: a slope can be read, an exponent with a limit "
-                "cannot. Add a third.",
-            )
-    names = [a.name for a in problem.model.law.axis_list()]
-    if len(names) == 2:
-        first, second = names
-        per_size = frame.groupby(second, observed=True)[first].nunique()
-        if (per_size == 1).all() and len(per_size) > 1:
-            yield Note(
-                "one_size_each",
-                "warning",
-                f"Every {second} was run at a single {first}: their effects cannot be told "
-                f"apart. Vary {first} at a fixed {second}.",
-            )
-
-
-def _confounding(problem: Problem) -> Iterator[Note]:
-    frame = problem.frame
-    names = [a.name for a in problem.model.law.axis_list()]
-
-    def correlation(a: str, b: str) -> float:
-        x = np.log(np.maximum(frame[a].to_numpy(dtype=float), 1e-300))
-        y = np.log(np.maximum(frame[b].to_numpy(dtype=float), 1e-300))
-        ok = np.isfinite(x) & np.isfinite(y)
-        if ok.sum() < 3 or np.ptp(x[ok]) == 0 or np.ptp(y[ok]) == 0:
-            return 0.0
-        return float(np.corrcoef(x[ok], y[ok])[0, 1])
-
-    for i, a in enumerate(names):
-        for b in names[i + 1 :]:
-            if abs(correlation(a, b)) > _COLLINEAR:
-                yield Note(
-                    "collinear",
-                    "warning",
-                    f"{a} and {b} move together in this log; their exponents are not separate.",
-                )
-    for counted in ("steps", "examples_seen", "tokens"):
-        if "examples" in names and counted in frame.columns and counted not in names:
-            if correlation("examples", counted) > _COLLINEAR:
-                yield Note(
-                    "steps_confounded",
-                    "info",
-                    f"examples and {counted} rise in proportion (fixed epochs): the curve may "
-                    "be about training length, not about labels.",
-                )
-                return
-
-
-def _constant(problem: Problem) -> Iterator[Note]:
-    if problem.n > 1 and np.ptp(problem.score) == 0:
-        yield Note(
-            "constant",
-            "warning",
-            f"All {problem.n} scores equal {problem.score[0]:g}: a law of a constant is a "
-            "constant; exponents mean nothing here.",
         )
 
 
