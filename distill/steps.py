@@ -201,6 +201,7 @@ class Steps:
             inputs["tasks"] = folder_content(options.lm_eval.include_path)
 
         def make(folder: Path) -> dict[str, Any]:
+            began = time.perf_counter()
             model, tokenizer = self._load(made)
             test, replies = self.data.test, options.replies
             if format != "label":
@@ -229,7 +230,8 @@ class Steps:
             if options.lm_eval is not None:
                 asked = options.lm_eval.model_dump()
                 scores |= lm_eval_scores(model, tokenizer, batch_size=options.batch, **asked)
-            return {"scores": scores, "sizes": _sizes(model)}
+            wall = time.perf_counter() - began
+            return {"scores": scores, "sizes": _sizes(model), "wall_s": wall}
 
         return dict(self.stages.run("score", {**inputs, **self._common}, make).result)
 

@@ -133,6 +133,7 @@ class Run(_Scores):
 
     gpu_hours: float | None = _number("GPU-hours spent", ge=0)
     wall_s: float | None = _number("seconds of wall-clock time", ge=0)
+    cpu_s: float | None = _number("seconds of processor time", ge=0)
     machine: str | None = _text("the hardware that ran it")
     tokens_in: float | None = _number("prompt tokens an answer", ge=0)
     tokens_out: float | None = _number("written tokens an answer", ge=0)

@@ -22,7 +22,7 @@ from distill.tiny import run_tiny, tiny_config
 from distill.train import TrainingError
 
 REPOSITORY = Path(__file__).parents[2]
-MOVING = {"wall_s", "gpu_hours"}
+MOVING = {"wall_s", "cpu_s", "gpu_hours"}
 
 QUICK = (
     "data.pool=96", "data.train=64", "data.validation=32", "data.test=80", "adapt.examples=96",
