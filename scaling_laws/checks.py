@@ -35,6 +35,8 @@ Array = NDArray[np.float64]
 _WIDE = 4.0
 # Scaled singular values below this share of the largest leave a combination of parameters open.
 _OPEN = 1e-3
+# Residuals of an exact fit have no scale; divided by this they stay what they are, 0.
+_NO_VARIANCE = 1e-300
 
 
 def data_notes(
@@ -134,16 +136,24 @@ def _noise(problem: Problem, fit: Estimate) -> Iterator[Note]:
     yield from _uneven(problem, fit, replicates)
 
 
+def standardised(problem: Problem, fit: Estimate) -> Array:
+    """Return each row's own error in units of its standard deviation, as the fit weighs it."""
+    residual = problem.y - problem.model.residual_mean(fit.theta[None])[0]
+    if fit.chains is not None:
+        return fit.chains.innovations(residual, max(fit.run_variance, _NO_VARIANCE))
+    weights = 1.0 if problem.weights is None else problem.weights
+    return residual * np.sqrt(weights / np.maximum(fit.variance, _NO_VARIANCE))
+
+
 def _uneven(problem: Problem, fit: Estimate, replicates: int) -> Iterator[Note]:
     """Noise that changes along the data axis, tested where there are replicates."""
     names = [a.name for a in problem.model.law.axis_list()]
     if replicates < 4 or not names:
         return
-    r = problem.y - problem.model.residual_mean(fit.theta[None])[0]
     frame = pd.DataFrame(
         {
             "c": problem.configuration,
-            "r": r,
+            "r": standardised(problem, fit),
             "x": np.log(problem.frame[names[0]].to_numpy(dtype=float)),
         }
     )
