@@ -70,7 +70,7 @@ def half_point(
     Raises
     ------
     ValueError
-        For no axis ``kept``, an axis that is missing, or no floor.
+        For no axis ``kept``, an axis that is missing, no floor, or a full size that may be at it.
 
     Examples
     --------
@@ -129,15 +129,32 @@ def _fractions(joint: Joint) -> Array:
     return np.geomspace(1.0, 0.5 * float(joint.seen("kept")[0]), _POINTS)
 
 
+# Below this share of its estimate, a skill at the full size counts as none.
+_NO_SKILL = 0.1
+
+
 def _retention(
-    joint: Joint, name: str, floor: float, kept: Array, at: Mapping[str, Any]
+    joint: Joint, name: str, floor: float, kept: Array, at: Mapping[str, Any], level: float
 ) -> tuple[Array, Array]:
-    """Return R at the estimate ``[kept]`` and in draws ``[kept, draws]``; the first is at 1."""
+    """Return R at the estimate ``[kept]`` and in draws ``[kept, draws]``; the first is at 1.
+
+    Raises
+    ------
+    ValueError
+        Where the full size may have no skill to lose: then the ratio is noise over noise.
+    """
     points = pd.DataFrame({"kept": kept, **at})
     mean = joint.estimate(name, points) - floor
     draws = joint.values(name, points, "mean") - floor
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return mean / mean[0], draws / draws[0]
+    low, high = (float(end[0]) for end in quantile_pair(draws[:1], level))
+    if low <= _NO_SKILL * max(float(mean[0]), 0.0):
+        raise ValueError(
+            f"{name}: at kept 1 it lies {number(float(mean[0]))} [{number(low)}, {number(high)}] "
+            f"above its floor {number(floor)}, so there may be no skill to lose. Add the teacher's "
+            "row or runs at larger kept, or say what the floor is with floor=."
+        )
+    # A draw beyond that end is one without skill, and loses none.
+    return mean / mean[0], draws / np.maximum(draws[0], _NO_SKILL * float(mean[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +183,9 @@ class _Curve:
         name = joint.first
         at = one_point(joint, point, ("kept",))
         known, kept = floor_of(joint, name, floor), _fractions(joint)
-        return cls(joint, name, known, at, kept, *_retention(joint, name, known, kept, at), level)
+        return cls(
+            joint, name, known, at, kept, *_retention(joint, name, known, kept, at, level), level
+        )
 
     def crossing(self, keep: float, words: str, confidence: float | None) -> Result:
         """Answer where retention falls below a share."""
@@ -264,7 +283,8 @@ def divergence(
     Raises
     ------
     ValueError
-        For no axis ``kept``, roles that do not say which metric is which, or no floor.
+        For no axis ``kept``, roles that do not say which metric is which, no floor, or a full size
+        that may be at it.
     """
     check_share(level, "level")
     joint = joint_of(fitted, rng)
@@ -274,7 +294,8 @@ def divergence(
     at = one_point(joint, point, ("kept",))
     kept = np.geomspace(1.0, float(joint.seen("kept")[0]), _POINTS // 3)
     parts = [
-        _retention(joint, n, floor_of(joint, n, (floor or {}).get(n)), kept, at) for n in names
+        _retention(joint, n, floor_of(joint, n, (floor or {}).get(n)), kept, at, level)
+        for n in names
     ]
     mean, draws = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
     sd = draws.std(1)

@@ -217,3 +217,26 @@ def test_noise_of_runs_widens_the_half_point():
         found = sl.decide.half_point(sl.fit(sl.laws.Collapse(), log, "mmlu")).values
         width.append(found["high"] - found["low"])
     assert width[1] > 3 * width[0]
+
+
+def test_what_has_no_skill_at_the_full_size_cannot_lose_half_of_it():
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "kept": k,
+            "examples": n,
+            "task_f1": 0.8 - 0.2 * (1 - k) + 0.01 * rng.standard_normal(),
+            "quiz": round(0.25 + 0.03 * rng.standard_normal(), 3),
+            "quiz_n": 1000,
+        }
+        for k in (0.79, 0.58, 0.37, 0.16)
+        for n in (64, 256, 1024)
+        for _ in range(2)
+    ]
+    law = sl.laws.Compressed("multiplicative")
+    fits = {name: sl.fit(law, pd.DataFrame(rows), name) for name in ("task_f1", "quiz")}
+    said = r"quiz: at kept 1 it lies \S+ \[\S+, \S+\] above its floor 0\.25.*Add the teacher's row"
+    with pytest.raises(ValueError, match=said):
+        sl.decide.divergence(fits, examples=1024)
+    with pytest.raises(ValueError, match=said):
+        sl.decide.half_point(fits["quiz"], examples=1024)
