@@ -66,18 +66,18 @@ class ChainError:
             )
         return out
 
-    def innovations(self, residual: Array, run_variance: float) -> Array:
+    def innovations(self, errors: Array, run_variance: float) -> Array:
         """Return what each row adds to the errors before it in its chain, in its own sd.
 
-        ``L^-1 r`` of each chain by position, ``L L^T = V + s^2 R``: independent, of variance 1.
-        Unlike rotated rows, each still belongs to its own run.
+        ``L^-1 e`` of each chain by position, ``L L^T = V + s^2 R``: independent, of variance 1.
+        Unlike rotated rows, each still belongs to its own run. `errors` is ``[..., n]``.
         """
-        out = np.empty_like(residual)
+        out = np.empty_like(errors)
         for rows in (chain for block in self.blocks for chain in block.rows):
             ordered = rows[np.argsort(self.positions[rows], kind="stable")]
             shared = run_variance * _structure(self.rho, self.positions[ordered])
             factor = np.linalg.cholesky(shared + np.diag(self.variance[ordered]))
-            out[ordered] = np.linalg.solve(factor, residual[ordered])
+            out[..., ordered] = np.linalg.solve(factor, errors[..., ordered].T).T
         return out
 
 

@@ -17,6 +17,7 @@ from scaling_laws.layout import layout_notes
 from scaling_laws.model import Model, slice_rows
 from scaling_laws.problem import Problem
 from scaling_laws.runs import Note
+from scaling_laws.scatter import scatter_notes
 from scaling_laws.uncertainty import printed, quantile_pair
 from scaling_laws.variance import inverse_information
 
@@ -35,8 +36,6 @@ Array = NDArray[np.float64]
 _WIDE = 4.0
 # Scaled singular values below this share of the largest leave a combination of parameters open.
 _OPEN = 1e-3
-# Residuals of an exact fit have no scale; divided by this they stay what they are, 0.
-_NO_VARIANCE = 1e-300
 
 
 def data_notes(
@@ -47,7 +46,7 @@ def data_notes(
         *_convergence(fit),
         *layout_notes(problem),
         *_identified(problem, fit),
-        *_noise(problem, fit),
+        *scatter_notes(problem, fit),
         *_objective(problem, fit, settings),
         *_priors(constraints),
     )
@@ -92,85 +91,6 @@ def _identified(problem: Problem, fit: Estimate) -> Iterator[Note]:
             f"The data do not fix {' and '.join(names)} separately (relative singular value "
             f"{worst['singular_value']:.1g}): read predictions inside the data, not these "
             "numbers.",
-        )
-
-
-def _noise(problem: Problem, fit: Estimate) -> Iterator[Note]:
-    metric = problem.metric
-    if problem.known and not problem.absolute and fit.run_variance <= 0:
-        yield Note(
-            "eval_noise_dominates",
-            "info",
-            "Run-to-run noise cannot be told from test-set noise; raise the number of test "
-            "items or add seeds.",
-        )
-    if metric.link == "logit" and not problem.known:
-        what = "its standard error comes from the confusion matrix; " * (metric.noise == "stored")
-        yield Note(
-            "evaluation_noise_unknown",
-            "info",
-            f"No evaluation noise of {metric.name} is known ({what}log {metric.se} or "
-            f"{metric.n}); all scatter counts as run noise.",
-        )
-    if metric.link == "logit" and problem.known:
-        yield Note(
-            "same_items",
-            "info",
-            "All runs share one test set: mean and run intervals are for these items; "
-            "population=True adds the test set's own error.",
-        )
-    replicates = problem.n - len(np.unique(problem.configuration))
-    if replicates == 0 and not problem.known:
-        yield Note(
-            "no_lack_of_fit_test",
-            "info",
-            "Lack of fit cannot be tested: no replicate runs and no known evaluation noise.",
-        )
-    if fit.chains is not None:
-        yield Note(
-            "chained",
-            "info",
-            f"Errors accumulate along chains (share {fit.chains.rho:.2f} is inherited); rows "
-            "of a chain are weighted as one lineage.",
-        )
-    yield from _uneven(problem, fit, replicates)
-
-
-def standardised(problem: Problem, fit: Estimate) -> Array:
-    """Return each row's own error in units of its standard deviation, as the fit weighs it."""
-    residual = problem.y - problem.model.residual_mean(fit.theta[None])[0]
-    if fit.chains is not None:
-        return fit.chains.innovations(residual, max(fit.run_variance, _NO_VARIANCE))
-    weights = 1.0 if problem.weights is None else problem.weights
-    return residual * np.sqrt(weights / np.maximum(fit.variance, _NO_VARIANCE))
-
-
-def _uneven(problem: Problem, fit: Estimate, replicates: int) -> Iterator[Note]:
-    """Noise that changes along the data axis, tested where there are replicates."""
-    names = [a.name for a in problem.model.law.axis_list()]
-    if replicates < 4 or not names:
-        return
-    frame = pd.DataFrame(
-        {
-            "c": problem.configuration,
-            "r": standardised(problem, fit),
-            "x": np.log(problem.frame[names[0]].to_numpy(dtype=float)),
-        }
-    )
-    groups = frame.groupby("c")
-    count, spread, x = groups["r"].count(), groups["r"].var(), groups["x"].mean()
-    ok = (count > 1) & (spread > 0)
-    if ok.sum() < 4 or np.ptp(x[ok]) == 0:
-        return
-    from scipy.stats import linregress
-
-    line = linregress(x[ok], np.log(spread[ok]))
-    if line.pvalue < 0.05:
-        yield Note(
-            "uneven_noise",
-            "warning",
-            f"Noise changes with {names[0]} (p = {line.pvalue:.2g}); intervals assume it does "
-            "not. Give sigma= or weights=.",
         )
 
 

@@ -6,7 +6,7 @@ cost, never at random: what is asked of a scaling law lies beyond its data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -23,6 +23,7 @@ from scaling_laws.problem import as_log, pick_metric
 from scaling_laws.result import Fit
 from scaling_laws.rolling import Rolled, held_axis, ordered_levels, roll
 from scaling_laws.runs import Note, RunLog
+from scaling_laws.scatter import lack_of_fit
 from scaling_laws.verdict import Verdict, judge_problem
 
 __all__ = ["Choice", "Forecast", "Holdout", "choose", "hardest_rows", "holdout", "judge"]
@@ -152,6 +153,7 @@ class Choice:
             for v in self.verdicts
         ]
         own += [Note("form_failed", "warning", f"{k}: {why}") for k, why in self.failed.items()]
+        own += _none_fits(self.fits)
         if not len(self.rolled.errors):
             own.append(
                 Note(
@@ -240,6 +242,22 @@ def choose(
     )
     forecast = Forecast(fits, weights, rolled, verdicts, tuple(frame.index[frame["admissible"]]))
     return Choice(fits, failed, rolled, forecast, verdicts, frame)
+
+
+def _none_fits(fits: Mapping[str, Fit]) -> Iterator[Note]:
+    """Weights rank the forms that were tried; where pure error rejects every one, say so."""
+    tests = {k: lack_of_fit(one.problem, one.estimate) for k, one in fits.items()}
+    found = {k: test for k, test in tests.items() if test is not None and test.rejected}
+    if len(found) < len(fits):
+        return
+    least = min(found, key=lambda k: found[k].f)
+    yield Note(
+        "no_form_fits",
+        "warning",
+        f"No form fits: each misses the means of configurations by more than their runs scatter "
+        f"(least {least}, F = {found[least].f:.2g}, p = {found[least].p_value:.2g}). Weights and "
+        "verdict compare what was tried; try another form.",
+    )
 
 
 def _label(law: AnyLaw, taken: Mapping[str, Any]) -> str:

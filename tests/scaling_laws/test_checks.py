@@ -1,10 +1,12 @@
-"""Notes on noise and on the form: how often they come when they should, and when they should not."""
+"""Notes on noise and on the form come when they should, and rarely when they should not."""
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import scaling_laws as sl
 from scaling_laws.chains import chain_rotation
+from scaling_laws.scatter import lack_of_fit
 from scaling_laws.study import Noise
 
 COLLAPSE, CURVE = sl.laws.Collapse(), {"acc1": 0.75, "k0": 0.5, "s": 6.0}
@@ -25,10 +27,10 @@ def codes(fit):
 # --- noise that changes ---------------------------------------------------------------------------
 
 
-def chained(seed, growth=1.0):
+def chained(seed, growth=1.0, sd=0.003):
     """Each stage adds an error, `growth` times that of the stage before, to all later ones."""
     exact = sl.simulate(COLLAPSE, CHAINS, CURVE, 0.0, metric="mmlu").frame
-    sd = 0.003 * growth ** np.arange(8)
+    sd = sd * growth ** np.arange(8)
     error = (sd * np.random.default_rng(seed).standard_normal((12, 8))).cumsum(axis=1)
     return exact.assign(mmlu=exact["mmlu"] + error.ravel())
 
@@ -75,3 +77,82 @@ def test_innovations_are_independent_and_stay_with_their_rows():
     later = positions > positions[:, None]
     assert np.all(w[later | ~same] == 0)
     assert np.all(np.diag(w) > 0)
+
+
+# --- lack of fit ----------------------------------------------------------------------------------
+
+
+def floored(seed, seeds=2, floor=1.8):
+    """Seven amounts of data on a power law above a floor, half a percent of noise."""
+    tokens = np.repeat(np.logspace(8, 11, 7), seeds)
+    error = 0.005 * np.random.default_rng(seed).standard_normal(len(tokens))
+    loss = (floor + 2085 * tokens**-0.366) * np.exp(error)
+    numbers = np.tile(np.arange(seeds), 7)
+    return pd.DataFrame({"tokens": tokens, "seed": numbers, "loss": loss})
+
+
+def pure_error(law, rows, metric="loss"):
+    fit = sl.fit(law, rows, metric)
+    return lack_of_fit(fit.problem, fit.estimate)
+
+
+def test_a_law_without_the_floor_that_is_there_does_not_fit():
+    fit = sl.fit(sl.laws.Kaplan("tokens"), floored(0))
+    note = next(n for n in fit.notes if n.code == "lack_of_fit")
+    assert note.severity == "warning"
+    assert "99.8 % of the variance about it is lack of fit" in note.sentence
+    # Intervals still count configurations.
+    assert fit.draws.pooling.unit == "configuration"
+
+
+def test_the_f_of_pure_error_by_hand():
+    rows = floored(1, seeds=3)
+    fit = sl.fit(sl.laws.Kaplan("tokens"), rows, objective="squares")
+    found = lack_of_fit(fit.problem, fit.estimate)
+    residual = fit.residuals["residual"].to_numpy().reshape(7, 3)
+    mean = residual.mean(axis=1)
+    within = ((residual - mean[:, None]) ** 2).sum() / (21 - 7)
+    assert found.f == pytest.approx(3 * (mean**2).sum() / (7 - 2) / within, rel=1e-9)
+    # The variance of a configuration's mean beyond that of its runs, over both.
+    between = (found.f - 1) * within / 3
+    assert found.share == pytest.approx(between / (between + within), rel=1e-9)
+
+
+def test_the_law_itself_is_rarely_rejected():
+    p = [pure_error(sl.laws.Power("tokens"), floored(seed)).p_value for seed in range(LOGS)]
+    assert np.mean(np.array(p) < 0.1) <= most(0.1)
+
+
+def test_nor_where_errors_add_up_along_chains():
+    logs = [sl.simulate(COLLAPSE, CHAINS, CURVE, Noise(chain=0.01, items=14_042), seed,
+                        metric="mmlu") for seed in range(LOGS)]  # fmt: skip
+    p = [pure_error(COLLAPSE, log, "mmlu").p_value for log in logs]
+    assert np.mean(np.array(p) < 0.1) <= most(0.1)
+
+
+def test_a_misfit_in_chains_is_seen():
+    """Every second stage lies .005 off: less than errors that add up to .028 along a chain."""
+    rows = chained(0, sd=0.01)
+    assert not pure_error(COLLAPSE, rows, "mmlu").rejected
+    stage = np.tile(np.arange(8), 12)
+    moved = rows.assign(mmlu=rows["mmlu"] + 0.005 * (-1.0) ** stage)
+    assert pure_error(COLLAPSE, moved, "mmlu").rejected
+
+
+def test_without_replicates_or_noise_nothing_is_tested():
+    assert pure_error(sl.laws.Kaplan("tokens"), floored(0).iloc[::2]) is None
+    tokens = np.repeat(np.logspace(8, 11, 7), 2)
+    exact = pd.DataFrame({"tokens": tokens, "loss": 1.8 + 2085 * tokens**-0.366})
+    assert pure_error(sl.laws.Power("tokens"), exact) is None
+
+
+def test_weight_two_is_a_row_twice():
+    """Of the means and of the squares about the curve; the degrees of freedom count rows."""
+    rows = floored(2)
+    rows["loss"] += 0.02 * (rows["tokens"] > 1e10)
+    twice = pd.concat([rows, rows.iloc[[0]]], ignore_index=True)
+    law = sl.laws.Kaplan("tokens")
+    heavy = sl.fit(law, rows, weights=np.where(np.arange(14) == 0, 2.0, 1.0), objective="squares")
+    copied = sl.fit(law, twice, objective="squares")
+    one, two = (lack_of_fit(f.problem, f.estimate) for f in (heavy, copied))
+    assert one.f / two.f == pytest.approx((14 - 7) / (15 - 7), rel=1e-4)

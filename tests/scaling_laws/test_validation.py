@@ -133,3 +133,19 @@ def test_where_nothing_tells_forms_apart_the_fewest_parameters_count():
 def test_no_form_fits():
     with pytest.raises(ValueError, match="no form can be fitted"):
         sl.choose([sl.laws.Chinchilla()], pd.DataFrame({"examples": [1.0], "loss": [2.0]}), "loss")
+
+
+def test_where_no_form_fits_the_choice_says_so():
+    """Two seeds a level: the runs themselves say that a law without a floor is not theirs."""
+    tokens = np.repeat(np.logspace(8, 11, 7), 2)
+    error = 0.005 * np.random.default_rng(0).standard_normal(14)
+    rows = pd.DataFrame({"tokens": tokens, "seed": np.tile([0, 1], 7),
+                         "loss": (1.8 + 2085 * tokens**-0.366) * np.exp(error)})  # fmt: skip
+    wrong, right = sl.laws.Kaplan("tokens"), sl.laws.Power("tokens")
+    told = {n.code: n for n in sl.choose([wrong], rows).notes}
+    assert told["no_form_fits"].severity == "warning"
+    assert "least Kaplan(of='tokens'), F = 8" in told["no_form_fits"].sentence
+    assert "lack_of_fit" in told
+    assert not {"no_form_fits", "lack_of_fit"} & {
+        n.code for n in sl.choose([wrong, right], rows).notes
+    }
