@@ -297,7 +297,11 @@ def update(fitted: Fit, runs: Any) -> Fit:
     log = as_log(both, fitted.metric, None)
     # A transferred fit stays at the reference point where its exponents were kept.
     keep = None if fitted.base is None else fitted.model
-    return _with_noise(_refit(fitted, log, fitted.constraints, keep))
+    found = _refit(fitted, log, fitted.constraints, keep)
+    # What the first log had and the law has no value for is still left out.
+    earlier = tuple(n for n in fitted.problem.notes if n not in found.problem.notes)
+    problem = replace(found.problem, notes=(*earlier, *found.problem.notes))
+    return _with_noise(replace(found, problem=problem))
 
 
 def transfer(fitted: Fit, runs: Any, free: Sequence[str] | None = None) -> Fit:

@@ -415,3 +415,11 @@ def test_missing_columns_and_levels_are_named():
 @pytest.mark.parametrize("rng", [3, np.int64(3)])
 def test_seeds_of_any_integer_type_are_taken(rng):
     assert sl.fit(L.Power(), noisy_curve(), "loss", rng=rng).seed == 3
+
+
+def test_an_update_still_says_what_the_first_log_left_out():
+    rows = noisy_curve()
+    zero = pd.DataFrame({"examples": [0.0], "loss": [4.0]})
+    old = sl.fit(sl.laws.Power(), pd.concat([rows.iloc[:20], zero]))
+    assert any("left out" in note.sentence for note in old.problem.notes)
+    assert sl.update(old, rows.iloc[20:]).problem.notes == old.problem.notes
