@@ -13,11 +13,13 @@ from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import Estimate
 from scaling_laws.halfwild import Draws, NoInterval, leverage, relax
 from scaling_laws.laws.base import Axis
-from scaling_laws.layout import layout_notes
+from scaling_laws.layout import layout_notes, moving_together
 from scaling_laws.model import Model, slice_rows
 from scaling_laws.problem import Problem
+from scaling_laws.ridge import entangled
 from scaling_laws.runs import Note
 from scaling_laws.scatter import scatter_notes
+from scaling_laws.span import aside, cloud, direction
 from scaling_laws.uncertainty import printed, quantile_pair
 from scaling_laws.variance import inverse_information
 
@@ -34,6 +36,10 @@ Array = NDArray[np.float64]
 
 # An exponent or steepness whose interval spans more than this factor is not a finding.
 _WIDE = 4.0
+# Level of the intervals in notes.
+_LEVEL = 0.9
+# Log step of a slope: small beside any curvature, large beside rounding.
+_STEP = 1e-3
 # Scaled singular values below this share of the largest leave a combination of parameters open.
 _OPEN = 1e-3
 
@@ -78,8 +84,9 @@ def identifiability(problem: Problem, fit: Estimate) -> pd.DataFrame:
 
 
 def _identified(problem: Problem, fit: Estimate) -> Iterator[Note]:
+    """Tell of an open combination at the estimate; `_entangled` does where axes move together."""
     table = identifiability(problem, fit)
-    if len(table) < 2:
+    if len(table) < 2 or moving_together(problem):
         return
     worst = table.iloc[-1]
     if worst["singular_value"] < _OPEN:
@@ -148,9 +155,51 @@ def draw_notes(problem: Problem, fit: Estimate, draws: Draws | NoInterval) -> tu
         return (Note("no_interval", "warning", f"No interval: {draws}"),)
     return (
         *_pooling(problem, draws),
+        *_entangled(problem, fit, draws),
         *_bounds(problem, fit, draws),
         *_bound_rejected(problem, fit),
     )
+
+
+def _entangled(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
+    """Name what axes that move together leave open, and what they fix: the curve along the line."""
+    axes = moving_together(problem)
+    if draws.rivals is None or not axes:
+        return
+    names = entangled(problem, fit, draws.rivals, draws.theta)
+    if len(names) < 2:
+        return
+    centre, value, slope = _along(problem, draws, axes)
+    first = axes[0]
+    is_log = problem.model.link.kind == "log"
+    if is_log:
+        value = np.exp(value)
+    low, high = quantile_pair(np.stack([value, slope]), _LEVEL)
+    metric = problem.metric.name
+    at = ", ".join(f"{name} {x:.3g}" for name, x in centre.items())
+    yield Note(
+        "weak_combination",
+        "warning",
+        f"The runs do not fix {', '.join(names[:-1])} and {names[-1]} one by one, only what they "
+        f"add up to as {' and '.join(axes)} move together: {metric} {low[0]:.4g} to "
+        f"{high[0]:.4g} at the centre of the data ({at}), and there a slope of {low[1]:.3g} to "
+        f"{high[1]:.3g} of {'log ' * is_log}{metric} in log {first} (90 %). Predict along that "
+        f"line, or fit a law of {first} alone.",
+    )
+
+
+def _along(
+    problem: Problem, draws: Draws, axes: list[str]
+) -> tuple[dict[str, float], Array, Array]:
+    """Centre of the data; the draws' curve there, and its slope as the `axes` move together."""
+    names = [a.name for a in _axes_of(problem)]
+    centre = {n: float(np.exp(cloud(problem.frame, [n]).mean())) for n in names}
+    step = dict.fromkeys(names, 0.0) | dict(zip(axes, direction(problem.frame, axes), strict=True))
+    h = np.array([-_STEP, 0.0, _STEP])
+    raw = {n: centre[n] * np.exp(h * step[n]) for n in names}
+    model = problem.model.at(raw, np.zeros(3, np.intp))
+    low, value, high = model.residual_mean(draws.theta).T
+    return centre, value, (high - low) / (2.0 * _STEP)
 
 
 def _pooling(problem: Problem, draws: Draws) -> Iterator[Note]:
@@ -255,6 +304,16 @@ def prediction_notes(problem: Problem, table: pd.DataFrame) -> tuple[Note, ...]:
             f"{int((far > 1).sum())} of {len(table)} points lie more than the data's own range "
             "beyond it; no interval covers a trend that breaks there.",
         ))  # fmt: skip
+    names = [a.name for a in _axes_of(problem)]
+    off = aside(problem.frame, {n: table[n].to_numpy(dtype=float) for n in names}) > 1.0
+    if off.any():
+        at = ", ".join(f"{n} {table[n].iloc[int(np.argmax(off))]:g}" for n in names)
+        notes.append(Note(
+            "off_design", "warning",
+            f"{int(off.sum())} of {len(table)} points combine {' and '.join(names)} as no run does "
+            f"(the first: {at}): the law's form alone says what happens there, and the interval "
+            "spans what fits to these runs allow.",
+        ))  # fmt: skip
     if "equivalent_n" in table and np.isfinite(problem.items).any():
         behind = float(np.nansum(problem.items))
         narrow = table["equivalent_n"].to_numpy(dtype=float) > behind
@@ -282,7 +341,12 @@ def row_leverage(problem: Problem, fit: Estimate) -> Array:
 def support_of(
     problem: Problem, fit: Estimate, at: Model, raw: Mapping[str, Array]
 ) -> tuple[Array, NDArray[np.str_]]:
-    """Distance beyond the data in log-ranges, and {inside, corner, outside} for each point."""
+    """Distance beyond the data in log-ranges, and {inside, corner, outside} for each point.
+
+    A corner lies within the range of every axis, but where its leverage exceeds that of all runs,
+    where its level was never seen, or farther off the directions that the axes span together than
+    the runs spread there.
+    """
     frame = problem.frame
     rows = at.size
     distance = np.zeros(rows)
@@ -304,6 +368,7 @@ def support_of(
             outside_level = (v < least - slack) | (v > most + slack)
             corner |= (at.codes == level) & outside_level
     corner |= _point_leverage(problem, fit, at) > 1.0 + 1e-9
+    corner |= aside(frame, raw) > 1.0
     support = np.where(distance > 0, "outside", np.where(corner, "corner", "inside"))
     return distance, support
 

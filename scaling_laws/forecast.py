@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.checks import prediction_notes
 from scaling_laws.halfwild import NoInterval
 from scaling_laws.metrics import Metric
 from scaling_laws.result import DRAWS, Fit, Interval
@@ -113,7 +114,7 @@ class Forecast:
         """Predict like `Fit.predict`, from draws mixed over the forms.
 
         Outside the data an interval is at least as wide as the spread of the admissible forms, and
-        as the rolling-origin error at that distance.
+        as the rolling-origin error at that distance. ``attrs["notes"]`` as there.
         """
         table = self.best.predict(data, interval=None, **axes)
         columns = [c for c in table.columns if c != "estimate"]
@@ -138,6 +139,7 @@ class Forecast:
             se = (out["high"] - out["low"]).to_numpy() / (2 * student_t(np.inf, level))
             with np.errstate(divide="ignore", invalid="ignore"):
                 out["equivalent_n"] = p * (1 - p) / se**2
+        out.attrs["notes"] = prediction_notes(self.best.problem, out)
         return out
 
     def admitted(self, points: pd.DataFrame) -> Array:

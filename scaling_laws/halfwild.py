@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_laws.estimate import Estimate
-from scaling_laws.kernel import Objective, minimise
+from scaling_laws.kernel import Minimum, Objective, minimise
 from scaling_laws.problem import Problem
+from scaling_laws.ridge import refitted, rivals
 from scaling_laws.variance import paule_mandel
 
 __all__ = ["Draws", "NoInterval", "Pooling", "half_wild", "leverage", "pooling", "relax"]
@@ -77,6 +78,9 @@ class Draws:
         None for case and cluster resampling.
     steps : float
         Mean kernel steps a draw.
+    rivals : array [m, p] or None
+        Fits as good as the estimate that draws started from too; None where the axes of the log
+        vary by themselves.
     """
 
     theta: Array
@@ -84,6 +88,7 @@ class Draws:
     kind: str
     pooling: Pooling | None
     steps: float
+    rivals: Array | None = None
 
 
 def relax(problem: Problem, fit: Estimate) -> tuple[Array, Array]:
@@ -226,20 +231,25 @@ def half_wild(
         sd = np.where(inverse > 0, 1.0 / np.maximum(inverse, 1e-300), 0.0)
         jitter = centre + sd * rng.standard_normal((n, len(centre)))
         objective = Objective(objective.delta, (jitter, inverse))
-    found = minimise(
-        curve,
-        y,
-        np.repeat(theta[None], n, 0),
-        scale=fit.scale,
-        weights=problem.weights,
-        free=fit.free,
-        lower=lower,
-        upper=model.upper,
-        objective=objective,
-        steps=40,
-        tolerance=_TOLERANCE,
-    )
-    return Draws(found.theta, run_variance, "wild", rule, float(found.steps.mean()))
+
+    def refit(begin: Array) -> Minimum:
+        return minimise(
+            curve,
+            y,
+            begin,
+            scale=fit.scale,
+            weights=problem.weights,
+            free=fit.free,
+            lower=lower,
+            upper=model.upper,
+            objective=objective,
+            steps=40,
+            tolerance=_TOLERANCE,
+        )
+
+    others = rivals(problem, fit, theta, lower)
+    found = refitted(refit, theta, others, n)
+    return Draws(found.theta, run_variance, "wild", rule, float(found.steps.mean()), others)
 
 
 def _by_run(

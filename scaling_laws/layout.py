@@ -8,12 +8,14 @@ import numpy as np
 
 from scaling_laws.problem import Problem
 from scaling_laws.runs import Note
-from scaling_laws.span import PARALLEL, TOGETHER, inflation, slope
+from scaling_laws.span import PARALLEL, TOGETHER, direction, inflation
 
-__all__ = ["layout_notes"]
+__all__ = ["layout_notes", "moving_together"]
 
 # Errors so many times those of a design without collinearity are worth a warning.
 _LARGE = 10.0
+# A larger factor is none that anyone could pay for in runs.
+_MOST = 1000.0
 
 
 def layout_notes(problem: Problem) -> tuple[Note, ...]:
@@ -24,6 +26,12 @@ def layout_notes(problem: Problem) -> tuple[Note, ...]:
         *_confounding(problem),
         *_constant(problem),
     )
+
+
+def moving_together(problem: Problem) -> list[str]:
+    """Return the axes that move together so closely that their exponents are not fixed alone."""
+    names = [a.name for a in problem.model.law.axis_list()]
+    return [k for k, v in inflation(problem.frame, names).items() if v >= _LARGE]
 
 
 def _levels(problem: Problem) -> Iterator[Note]:
@@ -59,7 +67,7 @@ def _together(problem: Problem) -> Iterator[Note]:
     power = ""
     if len(names) == 2:
         first, second = names
-        power = f" ({second} goes as {first}^{slope(frame, first, second):.2f})"
+        power = f" ({second} goes as {first}^{direction(frame, names)[1]:.2f})"
         per_size = frame.groupby(second, observed=True)[first].nunique()
         if worst > PARALLEL and (per_size == 1).all():
             yield Note(
@@ -72,7 +80,7 @@ def _together(problem: Problem) -> Iterator[Note]:
         told = f"{words} move together in this log{power}; their exponents are not separate"
     else:
         told = f"{words} move nearly together in this log{power}"
-    if np.isfinite(worst):
+    if worst < _MOST:
         told += (
             f": errors of the exponents are about {worst:.0f} times those of runs that vary each "
             "axis by itself over the same range"

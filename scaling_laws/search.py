@@ -11,7 +11,7 @@ from scaling_laws.chains import Curve
 from scaling_laws.kernel import Minimum, Objective, minimise
 from scaling_laws.model import Model
 
-__all__ = ["Certificate", "box", "certify", "descend", "seeds"]
+__all__ = ["Certificate", "box", "certify", "descend", "seeds", "spread"]
 
 Array = NDArray[np.float64]
 
@@ -130,6 +130,12 @@ def _place(unit: Array, low: Array, high: Array, wide: NDArray[np.bool_]) -> Arr
         share = np.where(below, 1.0 - unit / zero, (unit - zero) / (1.0 - zero))
     reach = np.where(below, low, high)
     return np.where(wide, reach * 10.0 ** (_DECADES * (share - 1.0)), plain)
+
+
+def spread(model: Model, y: Array, count: int) -> Array:
+    """Return ``[count, p]`` even starts over the full bounds."""
+    unit = _spread_points(count, model.p)
+    return _place(unit, *box(model, y), _sizeless(model))
 
 
 def seeds(

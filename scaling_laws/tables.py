@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.halfwild import Draws
+from scaling_laws.layout import moving_together
+from scaling_laws.ridge import entangled
 from scaling_laws.uncertainty import printed, quantile_pair, student_t
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ _METHODS = {
 }
 # Sides of an interval more uneven than this have no one standard error.
 _UNEVEN = 3.0
+# Where axes move together, an amplitude whose ends differ by more has no standard error.
+_FACTOR = 4.0
+# Relative singular values that are rounding, and weights that make a parameter a member.
+_UNTOUCHED, _MEMBER = 1e-6, 0.01
 # A limit whose sigmoid is within a thousandth of the top score cannot be told from it: open.
 _AT_TOP = 7.0
 
@@ -63,6 +69,9 @@ def _wild(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]
     df = np.inf if draws.pooling is None else draws.pooling.df
     with np.errstate(invalid="ignore"):
         se = (high - low) / (2.0 * student_t(df, level))
+    ridge: list[str] = []
+    if draws.rivals is not None and moving_together(fit.problem):
+        ridge = entangled(fit.problem, fit.estimate, draws.rivals, draws.theta)
     for i, name in enumerate(fit.model.names):
         if fit.model.on_logit(name) and high[i] > _AT_TOP:
             high[i] = np.inf
@@ -70,13 +79,20 @@ def _wild(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]
         touches = low[i] <= least + 1e-9 * abs(least) + 1e-12 or high[i] >= most * (1 - 1e-9)
         below, above = estimate[i] - low[i], high[i] - estimate[i]
         uneven = max(below, above) > _UNEVEN * max(min(below, above), 0.0)
-        if touches or uneven or not np.isfinite(se[i]):
+        # Amplitudes are printed far from the data, through the exponents.
+        far = fit.model.param(name).role == "amplitude" and high[i] > _FACTOR * low[i]
+        if touches or uneven or name in ridge or (ridge and far) or not np.isfinite(se[i]):
             se[i] = np.nan
     return low, high, se
 
 
 def _covariance(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]:
     se = np.sqrt(np.maximum(np.diag(fit.covariance().to_numpy()), 0.0))
+    # A combination that the rows do not touch has variance 0 there, its members no error at all.
+    table = fit.identifiability
+    untouched = table[table["singular_value"] < _UNTOUCHED].drop(columns="singular_value").abs()
+    for name in untouched.columns[(untouched > _MEMBER).any()]:
+        se[fit.model.names.index(name)] = np.nan
     half = student_t(max(fit.degrees, 1), level) * se
     return estimate - half, estimate + half, se
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scaling_laws.chains import position_of
 from scaling_laws.estimate import Estimate
 from scaling_laws.halfwild import Draws, NoInterval, half_wild
-from scaling_laws.kernel import minimise
+from scaling_laws.kernel import Minimum, minimise
 from scaling_laws.model import Model
 from scaling_laws.problem import Problem
+from scaling_laws.ridge import refitted, rivals
 from scaling_laws.variance import inverse_information
 
 __all__ = [
@@ -79,20 +80,26 @@ def resample(
     if problem.weights is not None:
         weights = weights * problem.weights
     model = problem.model
-    found = minimise(
-        fit.curve(problem),
-        fit.target(problem),
-        np.repeat(fit.theta[None], n, 0),
-        scale=fit.scale,
-        weights=weights,
-        free=fit.free,
-        lower=model.lower,
-        upper=model.upper,
-        objective=fit.objective_of,
-        steps=60,
-        tolerance=1e-6,
-    )
-    return Draws(found.theta, np.full(n, fit.run_variance), kind, None, float(found.steps.mean()))
+
+    def refit(begin: Array) -> Minimum:
+        return minimise(
+            fit.curve(problem),
+            fit.target(problem),
+            begin,
+            scale=fit.scale,
+            weights=weights,
+            free=fit.free,
+            lower=model.lower,
+            upper=model.upper,
+            objective=fit.objective_of,
+            steps=60,
+            tolerance=1e-6,
+        )
+
+    others = rivals(problem, fit, fit.theta, model.lower)
+    found = refitted(refit, fit.theta, others, n)
+    variance = np.full(n, fit.run_variance)
+    return Draws(found.theta, variance, kind, None, float(found.steps.mean()), others)
 
 
 def printed(model: Model, theta: Array, clip: bool = True) -> dict[str, Array]:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import scaling_laws as sl
-from scaling_laws.span import PARALLEL, cloud, inflation, slope
+from scaling_laws.span import PARALLEL, cloud, direction, inflation
 from scaling_laws.variance import inverse_information
 
 LAW = sl.laws.Chinchilla()
@@ -99,7 +99,7 @@ def test_three_axes_name_those_that_move_together():
     # 1 / sqrt(1 - r^2) of two independent columns of 30.
     r = np.corrcoef(free, tied)[0, 1]
     assert found["b"] == pytest.approx(1 / np.sqrt(1 - r**2))
-    assert slope(frame, "a", "c") == pytest.approx(2)
+    assert direction(frame, ["a", "c"])[1] == pytest.approx(2)
 
 
 def test_one_level_and_zeros_are_no_direction():
