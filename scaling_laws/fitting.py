@@ -298,8 +298,9 @@ def update(fitted: Fit, runs: Any) -> Fit:
     # A transferred fit stays at the reference point where its exponents were kept.
     keep = None if fitted.base is None else fitted.model
     found = _refit(fitted, log, fitted.constraints, keep)
-    # What the first log had and the law has no value for is still left out.
-    earlier = tuple(n for n in fitted.problem.notes if n not in found.problem.notes)
+    # Rows of the first log are still left out; that its exponents are kept is told anew.
+    told = {"transferred", *(n.sentence for n in found.problem.notes)}
+    earlier = tuple(n for n in fitted.problem.notes if not told & {n.code, n.sentence})
     problem = replace(found.problem, notes=(*earlier, *found.problem.notes))
     return _with_noise(replace(found, problem=problem))
 

@@ -299,7 +299,7 @@ def _moving_rate(
 
     def rate(left: Fit) -> float:
         try:
-            return estimated_rate(left, left if shared else pair[1], at, *sides, axis)
+            return estimated_rate(left, left if shared else pair[1], at, sides[0], sides[1], axis)
         except ValueError:  # the unit was all that one side had
             return float("nan")
 
