@@ -40,6 +40,7 @@ from scaling_laws.uncertainty import (
     as_generator,
     band,
     covariance,
+    levels_at,
     printed,
     quantile_pair,
     resample,
@@ -364,7 +365,7 @@ class Fit:
             at,
             rows,
             interval,
-            level,
+            levels_at(self.problem, self.draws_or_reason, raw, level),
             as_generator(rng),
             self._new_runs(points, raw, population),
         )

@@ -22,7 +22,7 @@ from scaling_laws.problem import Problem
 from scaling_laws.search import box, descend, spread
 from scaling_laws.span import TOGETHER, inflation
 
-__all__ = ["entangled", "refitted", "rivals"]
+__all__ = ["ends", "entangled", "refitted", "rivals"]
 
 Array = NDArray[np.float64]
 
@@ -68,14 +68,23 @@ def rivals(problem: Problem, fit: Estimate, theta: Array, lower: Array) -> Array
     return found.theta[found.objective <= limit * float(found.objective.min())]
 
 
+def ends(others: Array) -> Array:
+    """Return the rivals with the lowest and the highest value of a parameter."""
+    return others[np.unique([others.argmin(axis=0), others.argmax(axis=0)])]
+
+
 def refitted(
     refit: Callable[[Array], Minimum], theta: Array, others: Array | None, n: int
 ) -> Minimum:
-    """Refit `n` draws from the estimate, and from rivals in turn; the rival's end if as good."""
+    """Refit `n` draws from the estimate, and from rivals in turn; the rival's end if as good.
+
+    The rivals are the ends of the ridge, so that each has a share of the draws.
+    """
     found = refit(np.repeat(theta[None], n, 0))
     if others is None:
         return found
-    again = refit(others[np.arange(n) % len(others)])
+    apart = ends(others)
+    again = refit(apart[np.arange(n) % len(apart)])
     as_good = again.objective <= found.objective * (1.0 + _EQUAL)
     return replace(
         found,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +16,8 @@ from scaling_laws.halfwild import Draws, NoInterval, half_wild
 from scaling_laws.kernel import Minimum, minimise
 from scaling_laws.model import Model
 from scaling_laws.problem import Problem
-from scaling_laws.ridge import refitted, rivals
+from scaling_laws.ridge import ends, refitted, rivals
+from scaling_laws.span import PARALLEL, aside, inflation
 from scaling_laws.variance import inverse_information
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "as_generator",
     "band",
     "covariance",
+    "levels_at",
     "printed",
     "quantile_pair",
     "resample",
@@ -217,6 +219,19 @@ class NewRuns:
         return NewRuns(cut(self.kept), cut(self.items), cut(self.se), self.common)
 
 
+def levels_at(problem: Problem, draws: Draws, raw: Mapping[str, Array], level: float) -> Array:
+    """Return the level of each point's quantiles: `level`, but off a line of parallel axes.
+
+    There an interval is the union of those that the ends of the ridge give: of `m` ends, each with
+    its share of the draws, ``1 - (1 - level) / m``.
+    """
+    out = np.full(len(next(iter(raw.values()))), level)
+    if draws.rivals is None or max(inflation(problem.frame, list(raw)).values()) < PARALLEL:
+        return out
+    off = aside(problem.frame, raw) > 1.0
+    return np.where(off, 1.0 - (1.0 - level) / len(ends(draws.rivals)), out)
+
+
 def band(
     problem: Problem,
     fit: Estimate,
@@ -224,7 +239,7 @@ def band(
     at: Callable[[slice], Model],
     rows: int,
     interval: str,
-    level: float,
+    level: Array,
     rng: np.random.Generator,
     new: NewRuns,
 ) -> Band:
@@ -236,6 +251,8 @@ def band(
         ``at(slice)`` returns the model at those rows.
     interval : {"mean", "run", "score"}
         The curve; one new training run; one evaluation of it.
+    level : array [rows]
+        Of each quantile pair; see `levels_at`.
     new : NewRuns
         What is known of the predicted runs.
     """
@@ -249,9 +266,12 @@ def band(
         begin, source = job
         part = slice(begin, min(begin + chunk, rows))
         values = values_at(problem, fit, draws, at(part), interval, source, new.part(part))
-        low[part], high[part] = quantile_pair(values, level)
         df = np.inf if draws.pooling is None else draws.pooling.df
-        spread[part] = (high[part] - low[part]) / (2.0 * student_t(df, level))
+        for own in np.unique(level[part]):
+            at_level = np.flatnonzero(level[part] == own)
+            low[begin + at_level], high[begin + at_level] = quantile_pair(values[at_level], own)
+            width = high[begin + at_level] - low[begin + at_level]
+            spread[begin + at_level] = width / (2.0 * student_t(df, own))
 
     jobs = list(zip(starts, seeds, strict=True))
     if len(jobs) == 1:
