@@ -16,7 +16,8 @@ import pandas as pd
 
 from scaling_laws.answers import answers_of
 from scaling_laws.latex import latex_escaped
-from scaling_laws.show import markdown, wrapped
+from scaling_laws.show import markdown
+from scaling_laws.wrapping import wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.result import Fit

@@ -17,8 +17,9 @@ import pandas as pd
 from scaling_laws.fitting import fit
 from scaling_laws.laws import Collapse, Compressed
 from scaling_laws.presets import POINTS, load_points
-from scaling_laws.show import number, wrapped
+from scaling_laws.show import number
 from scaling_laws.validation import Holdout, holdout
+from scaling_laws.wrapping import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

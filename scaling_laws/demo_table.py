@@ -20,8 +20,9 @@ from scaling_laws.candidates import admissible_forms
 from scaling_laws.fitting import fit
 from scaling_laws.laws import Collapse, Law
 from scaling_laws.runs import RunLog, RunLogError, read_runs
-from scaling_laws.show import number, wrapped
+from scaling_laws.show import number
 from scaling_laws.validation import Holdout, holdout
+from scaling_laws.wrapping import wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.result import Fit

@@ -19,18 +19,18 @@ import pandas as pd
 from scaling_laws.halfwild import NoInterval
 from scaling_laws.laws.deficits import DeficitLaw
 from scaling_laws.uncertainty import covariance, quantile_pair
+from scaling_laws.wrapping import WIDTH, wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.result import Fit
 
 __all__ = [
     "Summary", "fit_html", "fit_markdown", "fit_text", "formula_of", "markdown", "number",
-    "references_of", "summarise", "wrapped",
+    "references_of", "summarise",
 ]  # fmt: skip
 
 Tone = Literal["good", "warn", "bad", "plain"]
 
-_WIDTH = 98
 _MEANING = 44
 _COLOURS = {"good": "#d5efdb", "warn": "#fff1c9", "bad": "#f9d6d5", "plain": "transparent"}
 _TONES: dict[str, Tone] = {"info": "plain", "warning": "warn", "error": "bad"}
@@ -281,25 +281,13 @@ def _labelled(item: Line) -> list[str]:
     return wrapped(item.label, item.text)
 
 
-def wrapped(label: str, text: str, room: int = 10) -> list[str]:
-    """Return a labelled sentence as lines with a hanging indent; the label has `room` columns."""
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=f"  {label:<{room}}",
-        subsequent_indent=" " * (room + 2),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
 def _table(rows: Sequence[Row], interval: str) -> list[str]:
     """Aligned columns; the meaning is wrapped under itself."""
     head = Row("", "estimate", "", interval, "meaning")
     cells = [(r.name, r.estimate, r.se, r.interval) for r in (head, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(4)]
     left = 2 + sum(widths) + 2 * 4
-    room = max(_WIDTH - left, _MEANING)
+    room = max(WIDTH - left, _MEANING)
     lines: list[str] = []
     for row, cell in zip((head, *rows), cells, strict=True):
         start = "  " + "  ".join(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scaling_laws.show import number, wrapped
+from scaling_laws.show import number
+from scaling_laws.wrapping import wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.decide.result import Result

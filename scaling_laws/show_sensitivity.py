@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scaling_laws.show import number, wrapped
+from scaling_laws.show import number
+from scaling_laws.wrapping import wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.runs import Note

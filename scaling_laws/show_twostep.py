@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from scaling_laws.show import formula_of, number, wrapped
+from scaling_laws.show import formula_of, number
+from scaling_laws.wrapping import wrapped
 
 if TYPE_CHECKING:
     import pandas as pd

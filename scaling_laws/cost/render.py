@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from html import escape
@@ -10,10 +9,10 @@ from html import escape
 import pandas as pd
 
 from scaling_laws.readers.table import Note
+from scaling_laws.wrapping import wrapped
 
 __all__ = ["Printed", "interval", "quantity", "together"]
 
-_WIDTH = 98
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -38,7 +37,7 @@ class Printed(ABC):
         """Return the lines of the text without the notes."""
         parts, lines = [self._title()], self._lines()
         room = max((len(label) for label, _ in lines), default=0) + 2
-        parts += [line for label, text in lines for line in _wrapped(label, text, room)]
+        parts += [line for label, text in lines for line in wrapped(label, text, room)]
         table = self._table()
         if table is not None:
             parts += ["  " + line.rstrip() for line in table.to_string(index=False).split("\n")]
@@ -60,22 +59,11 @@ class Printed(ABC):
 def together(results: Sequence[Printed]) -> str:
     """Return results one after the other, and each of their notes once."""
     notes = dict.fromkeys(note for one in results for note in one.notes)
-    told = [line for n in notes for line in _wrapped(n.severity, n.sentence, 9)]
+    told = [line for n in notes for line in wrapped(n.severity, n.sentence, 9)]
     bodies = ["\n".join(one.body()) for one in results]
     if len(bodies) == 1:
         return "\n".join([*bodies, *told])
     return "\n\n".join([*bodies, "\n".join(["Notes", *told])])
-
-
-def _wrapped(label: str, text: str, room: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=f"  {label:<{room}}",
-        subsequent_indent=" " * (room + 2),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def quantity(value: float, unit: str = "") -> str:
