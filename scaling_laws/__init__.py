@@ -21,6 +21,7 @@ _HOME = {
     "Fit": "result", "fit": "fitting", "fit_each": "fitting", "transfer": "fitting",
     "update": "fitting",
     "load": "saved",
+    "load_example": "example",
     "NoInterval": "halfwild",
     "Choice": "validation", "Forecast": "validation", "choose": "validation",
     "holdout": "validation",
@@ -65,6 +66,7 @@ __all__ = [
     "holdout",
     "laws",
     "load",
+    "load_example",
     "plot",
     "presets",
     "read_runs",
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from scaling_laws import cost, decide, laws, plot, recipes
     from scaling_laws.backtesting import Backtest, backtest
     from scaling_laws.classes import ClassFits, fit_classes
+    from scaling_laws.example import load_example
     from scaling_laws.fitting import fit, fit_each, transfer, update
     from scaling_laws.halfwild import NoInterval
     from scaling_laws.items import class_scores
