@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -96,11 +96,17 @@ def _scores(config: Config, examples: list[Example], task: Task, made: Made) -> 
     return {name: found.scores[name] for name in names}
 
 
+def _listed(words: str, *default: float) -> Any:
+    """Return an option that may be given several times; each call has a list of its own."""
+    shown = " ".join(f"{value:g}" for value in default)
+    return typer.Option(default_factory=lambda: list(default), show_default=shown, help=words)
+
+
 def _main(
     out: Annotated[Path, typer.Option(help="Folder of the grid.")],
     teacher: Annotated[Path, typer.Option(help="Folder of SmolLM2-135M-Instruct.")],
-    lr: Annotated[list[float], typer.Option(help="Learning rates.")] = [1e-4, 3e-4],  # noqa: B006
-    epochs: Annotated[list[float], typer.Option(help="Passes.")] = [1, 3],  # noqa: B006
+    lr: Annotated[list[float], _listed("Learning rates.", 1e-4, 3e-4)],
+    epochs: Annotated[list[float], _listed("Passes.", 1.0, 3.0)],
     examples: Annotated[int, typer.Option(help="Labels.")] = 256,
     kept: Annotated[float, typer.Option(help="Size of the student.")] = 0.58,
 ) -> None:
