@@ -76,7 +76,10 @@ def test_types_are_strict():
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def test_style():
-    done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], capture_output=True,
+@pytest.mark.parametrize("command", ["check .", "format --check .",
+                                     "check --select B006,B008 --ignore-noqa ."])  # fmt: skip
+def test_style(command):
+    """In style, and no default is shared between calls, not even an excused one."""
+    done = subprocess.run([sys.executable, "-m", "ruff", *command.split()], capture_output=True,
                           text=True, cwd=ROOT)  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

@@ -54,9 +54,7 @@ def test_values_bounds_and_errors(log):
 def test_round_trip_is_the_same_fit(log, parameters):
     fit = sl.fit(sl.laws.Chinchilla(), log, parameters=parameters, objective="squares")
     # By squares: the corner of Huber's loss is set from a fit of lower precision.
-    again = sl.fit(
-        sl.laws.Chinchilla(), log, parameters=fit.to_lmfit(), objective="squares"
-    )
+    again = sl.fit(sl.laws.Chinchilla(), log, parameters=fit.to_lmfit(), objective="squares")
     close(again.values, fit.values)
     assert again.degrees == fit.degrees
     assert again.objective == pytest.approx(fit.objective, rel=1e-9)

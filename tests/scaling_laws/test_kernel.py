@@ -55,9 +55,7 @@ def test_gradient_vanishes_at_the_optimum(delta):
     assert (found.status == CONVERGED).all()
     best = found.theta[np.argmin(found.objective)]
     step = 1e-5 * np.eye(3)
-    up, down = (
-        total(model, y, best + s, objective, weights, scale) for s in (step, -step)
-    )
+    up, down = (total(model, y, best + s, objective, weights, scale) for s in (step, -step))
     here = total(model, y, best[None], objective, weights, scale)
     assert found.objective.min() == pytest.approx(here[0], rel=1e-12)
     # A step of 1e-5 in the best direction would win less than the curvature allows by rounding.
