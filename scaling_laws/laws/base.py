@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -29,7 +29,8 @@ class Param:
     Parameters
     ----------
     meaning : str
-        What the number says, in a sentence for the table.
+        What the number says, in a sentence for the table; ``"{axis}"`` stands for the column that
+        the law is a function of, the first where there are several.
     unit : str
         ``"{metric}"`` stands for the unit of the fitted metric.
     lower, upper : float
@@ -62,6 +63,10 @@ class Param:
             )
         if self.scale == "log" and self.lower <= 0:
             raise ValueError(f"Param {self.meaning!r}: a log-scaled parameter needs lower > 0.")
+
+    def about(self, axis: str) -> Param:
+        """Return the parameter of a law of that axis."""
+        return replace(self, meaning=self.meaning.replace("{axis}", axis))
 
     def inward(self, value: Any) -> Any:
         """Value -> coordinate of the kernel."""
@@ -172,7 +177,8 @@ class Law:
         found: dict[str, Param] = {}
         for klass in reversed(type(self).__mro__):
             found.update({k: v for k, v in vars(klass).items() if isinstance(v, Param)})
-        return found
+        axis = next((a.name for a in self.axis_list()), "")
+        return {k: v.about(axis) for k, v in found.items()}
 
     def axis_list(self) -> tuple[Axis, ...]:
         """Return the axes as objects."""

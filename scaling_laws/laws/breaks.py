@@ -204,13 +204,13 @@ class Bounded(CentredLaw):
     """
 
     formula_text = "L with (L - E) / (L0 - L)^a = B x^-c"
-    E = Param("error of infinite data", "{metric}", role="amplitude")
-    L0 = Param("error without data", "{metric}", lower=1e-9, role="amplitude", scale="log")
-    B = Param("what the data remove, at 1", lower=1e-300, role="amplitude", scale="log")
+    E = Param("error of infinite {axis}", "{metric}", role="amplitude")
+    L0 = Param("error without {axis}", "{metric}", lower=1e-9, role="amplitude", scale="log")
+    B = Param("what {axis} remove, at 1", lower=1e-300, role="amplitude", scale="log")
     a = Param(
-        "how slowly the first data help", lower=0.02, upper=20.0, scale="log", search=(0.3, 4.0)
+        "how slowly the first {axis} help", lower=0.02, upper=20.0, scale="log", search=(0.3, 4.0)
     )
-    c = Param("exponent of the data", lower=0.01, upper=3.0, search=(0.05, 1.5))
+    c = Param("exponent of {axis}", lower=0.01, upper=3.0, search=(0.05, 1.5))
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Laws of one axis of data: a power above a floor, and its rectified form."""
+"""Laws of one axis: a power above a floor, and its rectified form."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from scaling_laws.laws.deficits import Decay, DeficitLaw, RectifiedDecay
 
 __all__ = ["Power", "Rectified"]
 
-LIMIT = Param("limit of infinite data", "{metric}", lower=0.0, soft=-float("inf"), role="limit")
-EXPONENT = Param("exponent of the data", lower=0.01, upper=3.0, soft=-0.6, search=(0.02, 1.5))
+LIMIT = Param("limit of infinite {axis}", "{metric}", lower=0.0, soft=-float("inf"), role="limit")
+EXPONENT = Param("exponent of {axis}", lower=0.01, upper=3.0, soft=-0.6, search=(0.02, 1.5))
 
 
 class Power(DeficitLaw):
@@ -33,7 +33,7 @@ class Power(DeficitLaw):
     formula_text = "E + A u^-a"
     E = LIMIT
     A = Param(
-        "what more data can still remove, at the centre of the data", "{metric}", role="amplitude"
+        "what more {axis} can still remove, at the centre of the data", "{metric}", role="amplitude"
     )
     a = EXPONENT
 
@@ -72,7 +72,7 @@ class Rectified(DeficitLaw):
     A = Power.A
     a = EXPONENT
     d = Param(
-        "data already known before training, relative to the centre",
+        "{axis} already known before training, relative to the centre",
         lower=0.0,
         upper=1e4,
         scale="share",

@@ -289,6 +289,20 @@ def test_a_law_without_a_formula_says_so():
         sl.fit(Empty(), rows, "loss")
 
 
+def test_parameters_are_worded_by_the_axis():
+    """A floor against size is no limit of infinite data."""
+    for law in (L.Power("params"), L.Rectified("params"), L.Bounded("params", top=1.0)):
+        told = " ".join(p.meaning for p in law.params.values())
+        assert "infinite params" in told
+        assert "{" not in told
+        assert not [w for w in ("infinite data", "of the data,", "more data") if w in told]
+    fit = sl.fit(L.Power("params"), pd.DataFrame({"params": [1e8, 2e8, 4e8, 1e9, 2e9],
+                                                  "loss": [3.2, 2.9, 2.75, 2.6, 2.5]}))  # fmt: skip
+    assert fit.parameters["meaning"]["E"] == "limit of infinite params [loss]"
+    assert "exponent of params" in repr(fit)
+    assert L.Power.E.meaning == "limit of infinite {axis}"
+
+
 def test_repr_reads_like_the_call():
     assert repr(L.Compressed(by="format")) == "Compressed(by=('format',))"
     assert repr(L.Power()) == "Power()"
