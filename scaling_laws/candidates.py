@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from scaling_laws import laws
 from scaling_laws.laws import Law
+from scaling_laws.laws.forgetting import ForgettingKind
 from scaling_laws.laws.joint import Kind
 from scaling_laws.runs import RunLog
 
-__all__ = ["admissible_forms", "alternatives"]
+__all__ = ["admissible_forms", "alternatives", "forms_for"]
 
 _JOINT: tuple[Kind, ...] = ("additive", "multiplicative", "interaction", "rectified")
 # Forms of one axis that stand for one another; few parameters, so that few runs can tell them
@@ -47,6 +48,38 @@ def admissible_forms(runs: RunLog, by: Sequence[str] = ()) -> list[Law]:
         if axis in axes:
             return [form(axis, by=factors) for form in _CURVES]
     raise ValueError("the log varies none of examples, kept, params, tokens: name a law.")
+
+
+def forms_for(runs: RunLog, metric: str) -> list[Law]:
+    """Return the forms to weigh for one metric of distilled students, each by format.
+
+    Those of `admissible_forms`, with two differences. General knowledge may fall with more examples
+    too: forms that say so stand beside the others. Of the size alone, where there is one number of
+    examples, each format has a collapse of its own.
+
+    Parameters
+    ----------
+    runs : RunLog
+        Students with a score.
+    metric : str
+        A metric of the log.
+
+    Raises
+    ------
+    ValueError
+        As `admissible_forms`, and for a loss of the size alone: a collapse is that of a score.
+    """
+    several = "format" in runs.frame and runs.frame["format"].nunique() > 1
+    by = ("format",) if several else ()
+    forms = admissible_forms(runs, by)
+    what = runs.schema.metrics[metric]
+    if any(isinstance(form, laws.Collapse) for form in forms):
+        if what.link == "log":
+            raise ValueError(f"a law of {metric}, a loss, takes two numbers of examples.")
+        return [laws.Collapse(by=by, share={"k0": False})] if by else forms
+    if what.role == "general" and any(isinstance(form, laws.Compressed) for form in forms):
+        forms += [laws.Forgetting(kind, by=by) for kind in get_args(ForgettingKind)]
+    return forms
 
 
 def alternatives(law: Law) -> list[Law]:

@@ -12,15 +12,13 @@ import numpy as np
 import pandas as pd
 
 import scaling_laws as sl
-from scaling_laws.candidates import admissible_forms
-from scaling_laws.laws import Law
+from scaling_laws.candidates import forms_for
 from scaling_laws.runs import RunLog
 from scaling_laws.validation import Choice, Holdout, judge
 
-from .forgetting import KINDS, Forgetting
 from .parts import LEVEL, Parts
 
-__all__ = ["Held", "Outcome", "forms_of", "points", "read_law"]
+__all__ = ["Held", "Outcome", "points", "read_law"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +117,7 @@ class Outcome:
             Where nothing would be left on one side.
         """
         runs, left_out = self._both_sides(axis)
-        forms = forms_of(runs, self.metric)
+        forms = forms_for(runs, self.metric)
         law = next((f for f in forms if repr(f) == repr(self.choice.best.law)), forms[0])
         given = {"by": axis, "leave": 1, "level": LEVEL}
         single = sl.holdout(law, runs, self.metric, **given)
@@ -156,7 +154,7 @@ class Outcome:
                 failed[str(chain)] = "no other chain has its format."
                 continue
             try:
-                found = sl.choose(forms_of(easy, self.metric), easy, self.metric).forecast
+                found = sl.choose(forms_for(easy, self.metric), easy, self.metric).forecast
                 held = judge(found, whole, log, easy, hard, "kept", LEVEL)
             except ValueError as why:
                 failed[str(chain)] = str(why)
@@ -181,26 +179,7 @@ def read_law(parts: Parts, metric: str) -> Outcome:
         raise ValueError(f"no student of the grid has a {metric}.")
     frame = parts.students.frame
     runs = parts.students.select(frame[metric].notna().to_numpy(dtype=bool))
-    loss = parts.log.schema.metrics[metric].link == "log"
-    if loss and runs.frame["examples"].nunique() < 2:
-        raise ValueError(f"a law of {metric}, a loss, takes two numbers of examples.")
-    return Outcome(metric, runs, sl.choose(forms_of(runs, metric), runs, metric))
-
-
-def forms_of(runs: RunLog, metric: str) -> list[Law]:
-    """Return the forms that some students admit.
-
-    Of the size alone, where there is one number of examples, each format has a collapse of its own.
-    General knowledge may fall with more examples too: forms that say so stand beside the others.
-    """
-    by = ["format"] if runs.frame["format"].nunique() > 1 else []
-    forms = admissible_forms(runs, by)
-    if by and any(isinstance(form, sl.laws.Collapse) for form in forms):
-        return [sl.laws.Collapse(by=by, share={"k0": False})]
-    joint = any(isinstance(form, sl.laws.Compressed) for form in forms)
-    if joint and runs.schema.metrics[metric].role == "general":
-        forms += [Forgetting(kind, by=by) for kind in KINDS]
-    return forms
+    return Outcome(metric, runs, sl.choose(forms_for(runs, metric), runs, metric))
 
 
 def points(known: dict[str, list[Any]], **fixed: Iterable[Any]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from scaling_laws.laws.classic import Chinchilla, Kaplan, Repeated
 from scaling_laws.laws.compression import Collapse, Plateau
 from scaling_laws.laws.distillation import Distilled, Supervised
 from scaling_laws.laws.finetuning import FineTuning, LossToError, Transferred
+from scaling_laws.laws.forgetting import Forgetting
 from scaling_laws.laws.joint import Compressed
 from scaling_laws.laws.learning import Power, Rectified
 from scaling_laws.laws.pruning import P2, Pruning, Sparsity
@@ -19,6 +20,7 @@ __all__ = [
     "Compressed",
     "Distilled",
     "FineTuning",
+    "Forgetting",
     "Kaplan",
     "Law",
     "LossToError",

@@ -7,7 +7,6 @@ import pytest
 import scaling_laws as sl
 from experiments.findings.__main__ import main
 from experiments.findings.claims import FINDINGS, ask
-from experiments.findings.forgetting import Forgetting
 from experiments.findings.laws import read_law
 from experiments.findings.noise import arms, run_noise
 from experiments.findings.parts import read
@@ -77,7 +76,7 @@ def test_general_knowledge_that_more_examples_cost(tmp_path):
     true |= {f"c[{f}]": c for f, c in zip(sim.FORMATS, (0.9, 0.3, 0.3), strict=True)}
     design = rows[["examples", "kept", "format", "run_id", "chain_id"]]
     noise = Noise(run=0.006, chain=0.003)
-    scored = sl.simulate(Forgetting(by="format"), design, true, noise, rng=3, metric="quiz")
+    scored = sl.simulate(sl.laws.Forgetting(by="format"), design, true, noise, rng=3, metric="quiz")
     frame = rows.merge(scored.frame[["run_id", "quiz"]], on="run_id")
     one = read_law(read(sim.write_log(tmp_path / "log.jsonl", frame)), "quiz")
     assert "quiz gets worse with examples" in str(one.choice.verdicts)

@@ -23,6 +23,7 @@ LAWS = {
     "chinchilla": (L.Chinchilla(), (LOSS,)),
     **{f"compressed {k}": (L.Compressed(k), (LOSS, SCORE)) for k in KINDS},
     **{f"compressed {k} by format": (L.Compressed(k, by="format"), (LOSS, SCORE)) for k in KINDS},
+    **{f"forgetting {k}": (L.Forgetting(k), (LOSS, SCORE)) for k in KINDS[:3]},
 }
 CASES = [
     pytest.param(law, link, local, id=f"{name}-{link.kind}-{'local' if local else 'printed'}")

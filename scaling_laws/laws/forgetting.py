@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.laws import Compressed, Param
-from scaling_laws.laws.base import Frame, Values
+from scaling_laws.laws.base import Frame, Param, Values
+from scaling_laws.laws.joint import Compressed
 
-__all__ = ["KINDS", "Forgetting"]
+__all__ = ["Forgetting"]
 
-Kind = Literal["additive", "multiplicative", "interaction"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ForgettingKind = Literal["additive", "multiplicative", "interaction"]
 
 
 class Forgetting(Compressed):
     """``score = floor + (top - floor) sigmoid(eta)``, ``eta = e - a u^b - c (v^-g - 1)``.
 
-    `sl.laws.Compressed` with its data axis turned round: a student that is taught one task on more
-    examples (u, over their geometric mean) forgets more of what it knew besides. For a loss the
-    same is added.
+    `Compressed` with its data axis turned round: a student that is taught one task on more examples
+    (u, over their geometric mean) forgets more of what it knew besides. For a loss the same is
+    added.
 
     Parameters
     ----------
     kind : {"additive", "multiplicative", "interaction"}
         multiplicative ``a u^b v^-g``; interaction ``a u^b v^-h + c (v^-g - 1)``.
-    by : str or sequence of str
-        As in `sl.laws.Compressed`.
+    by, share
+        As in `Compressed`.
     """
 
     def __init__(
         self,
-        kind: Kind = "additive",
+        kind: ForgettingKind = "additive",
         by: str | Iterable[str] = (),
+        share: Iterable[str] | Mapping[str, bool] = (),
     ) -> None:
-        super().__init__(kind, by)
+        super().__init__(kind, by, share)
         self.options = {"kind": kind}
         self.formula_text = self.formula_text.replace("u^-b", "u^b")
 
