@@ -56,14 +56,14 @@ def _canonical(value: Any) -> str | None:
 # --- the form -------------------------------------------------------------------------------------
 def _form(fit: Fit) -> dict[str, str]:
     law, model = fit.law, fit.model
-    free = int(fit.estimate.free.sum())
-    held = [n for n, f in zip(model.coordinates, fit.estimate.free, strict=True) if not f]
+    free = [n for n, f in zip(model.coordinates, fit.estimate.free, strict=True) if f]
+    held = [n for n in model.coordinates if n not in free]
+    moved = f" ({', '.join(free)})" if free else ""
     return {
         "law": f"{law!r}: {law.formula_text or 'user-written'}",
         "variables": "; ".join(_axis(fit, a.name) for a in law.axis_list()),
         "factors": f"{', '.join(law.by)} ({len(model.levels)} levels)" if law.by else "none",
-        "parameters": f"{free} free ({', '.join(model.coordinates)}); held: "
-        f"{', '.join(held) or 'none'}",
+        "parameters": f"{len(free)} free{moved}; held: {', '.join(held) or 'none'}",
         "assumptions": _assumptions(fit),
         "constraints": _constraints(fit),
         "reference point": "; ".join(references_of(fit, 6)) or "none: no amplitude needs one",
@@ -243,14 +243,22 @@ def _fit(fit: Fit) -> dict[str, str]:
         "weights": _weights(fit),
         "priors": ", ".join(f"{k} {m:g} ± {s:g}" for k, (m, s) in fit.constraints.prior.items())
         or "none",
-        "starts": f"seeds by variable projection; certificate: {fit.starts}",
-        "optimiser": "batched damped Newton with the curvature of Huber's loss, bounds by active "
-        f"set; {fit.estimate.steps} steps, "
-        + ("converged" if fit.estimate.converged else "not converged"),
+        "starts": f"seeds by variable projection; certificate: {fit.starts}"
+        if fit.starts.tried
+        else str(fit.starts),
+        "optimiser": _optimiser(fit),
         "versions": f"scaling-laws {VERSION}, "
         + ", ".join(f"{n} {version(n)}" for n in _LIBRARIES)
         + f", Python {platform.python_version()}",
     }
+
+
+def _optimiser(fit: Fit) -> str:
+    if not fit.estimate.free.any():
+        return "none: every parameter is held"
+    how = "batched damped Newton with the curvature of Huber's loss, bounds by active set"
+    ended = "converged" if fit.estimate.converged else "not converged"
+    return f"{how}; {fit.estimate.steps} steps, {ended}"
 
 
 def _residuals(fit: Fit) -> str:

@@ -31,7 +31,8 @@ class Certificate:
     Attributes
     ----------
     agreeing, tried : int
-        Starts whose objective is within 1e-6 (relative) of the best, and all starts.
+        Starts whose objective is within 1e-6 (relative) of the best, and all starts; none where
+        every parameter is held.
     spread : float
         Largest spread of the predictions at the data among agreeing starts, on the metric's scale:
         an equal objective with different predictions means that the data do not fix the curve.
@@ -49,10 +50,16 @@ class Certificate:
 
     @property
     def global_optimum(self) -> bool:
-        """No start found a lower objective, and more than one reached this one."""
-        return self.best >= self.objective * (1 - _AGREE) - 1e-12 and self.agreeing > 1
+        """No start found a lower objective, and more than one reached this one.
+
+        True where every parameter is held: the objective has one value then.
+        """
+        lowest = self.best >= self.objective * (1 - _AGREE) - 1e-12
+        return not self.tried or (lowest and self.agreeing > 1)
 
     def __str__(self) -> str:
+        if not self.tried:
+            return "none tried: every parameter is held, nothing was fitted"
         lower = (
             "" if self.global_optimum else f"; lowest {self.best:.6g} against {self.objective:.6g}"
         )
@@ -275,7 +282,12 @@ def certify(
     starts: int,
     seed: int,
 ) -> Certificate:
-    """Restart from scrambled-Sobol points over the full bounds, none taken from the fit."""
+    """Restart from scrambled-Sobol points over the full bounds, none taken from the fit.
+
+    Where no parameter is free there is nothing to restart.
+    """
+    if not free.any():
+        return Certificate(0, 0, 0.0, fitted_objective, fitted_objective)
     from scipy.stats import qmc
 
     model = curve.model

@@ -231,6 +231,8 @@ def _checks(fit: Fit) -> Iterator[Line]:
     tone: Tone = "bad" if not found.global_optimum else "good"
     if tone == "good" and 2 * found.agreeing < found.tried:
         tone = "warn"
+    if not found.tried:
+        tone = "plain"
     yield Line("starts", str(found), tone)
     yield Line("noise", _noise(fit))
 

@@ -92,7 +92,7 @@ def test_no_field_is_blank(make):
 
 def test_the_card_says_what_was_done():
     card = FITS["sigma, prior, held"]().card()
-    assert "held: d" in card["parameters"]
+    assert card["parameters"] == "3 free (E, A, a); held: d"
     assert card["constraints"] == "d = 0"
     assert card["priors"] == "a 0.4 ± 0.1"
     assert "sigma given as the whole error" in card["weights"]
@@ -105,6 +105,17 @@ def test_the_card_says_what_was_done():
     assert "embeddings included" in card["variables"]
     with pytest.raises(KeyError, match="no question 'colour'; it has law"):
         card["colour"]
+
+
+def test_where_every_parameter_is_held_nothing_is_said_to_be_fitted():
+    fit = sl.fit(sl.laws.Power(), LOG, parameters={"E": 1.2, "A": 0.9, "a": 0.3})
+    card = fit.card()
+    assert card["parameters"] == "0 free; held: E, A, a"
+    assert card["optimiser"] == "none: every parameter is held"
+    assert card["starts"] == "none tried: every parameter is held, nothing was fitted"
+    assert (fit.starts.agreeing, fit.starts.tried) == (0, 0)
+    assert fit.starts.best == fit.objective
+    assert "starts agree" not in repr(fit)
 
 
 def test_the_card_says_what_the_log_says():
