@@ -201,8 +201,7 @@ def _data(fit: Fit) -> dict[str, str]:
         for word, value in (("floor", metric.floor), ("top", metric.top))
     ]
     return {
-        "runs": f"{problem.n} rows, {len(np.unique(problem.configuration))} configurations, "
-        f"{len(np.unique(problem.unit))} {problem.unit_kind}s, from {fit.source or 'memory'}",
+        "runs": f"{', '.join(_counts(fit))}, from {fit.source or 'memory'}",
         "checkpoints": _checkpoints(fit),
         "excluded": " ".join(n.sentence for n in problem.notes) or "nothing",
         "metric": f"{metric.name} ({metric.meaning or 'no description'}), "
@@ -210,6 +209,14 @@ def _data(fit: Fit) -> dict[str, str]:
         "test set": _test_set(fit),
         "data hash": data_hash(problem.frame),
     }
+
+
+def _counts(fit: Fit) -> list[str]:
+    """Return rows, configurations, and the units that share an error where those are others."""
+    problem = fit.problem
+    groups = {"configuration": problem.configuration, problem.unit_kind: problem.unit}
+    told = [(len(np.unique(codes)), kind) for kind, codes in groups.items()]
+    return [f"{n} {kind}{'s' * (n != 1)}" for n, kind in ((problem.n, "row"), *told)]
 
 
 def _checkpoints(fit: Fit) -> str:

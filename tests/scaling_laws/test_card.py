@@ -118,6 +118,14 @@ def test_where_every_parameter_is_held_nothing_is_said_to_be_fitted():
     assert "starts agree" not in repr(fit)
 
 
+def test_the_card_counts_configurations_once_and_chains_beside_them():
+    assert FITS["plain"]().card()["runs"].startswith("6 rows, 6 configurations, from ")
+    seeds = pd.concat([LOG, LOG.assign(loss=LOG["loss"] + 0.01)], ignore_index=True)
+    assert sl.fit(sl.laws.Power(), seeds).card()["runs"].startswith("12 rows, 6 configurations, ")
+    card = FITS["grouped"]().card()
+    assert card["runs"].startswith("162 rows, 162 configurations, 6 chains, from ")
+
+
 def test_the_card_says_what_the_log_says():
     card = FITS["grouped"]().card()
     assert card["factors"] == "format (3 levels)"
