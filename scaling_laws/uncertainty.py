@@ -298,10 +298,16 @@ def values_at(
     if interval != "mean" or new.common:
         values = _new_run(problem, fit, draws, values, interval, rng, new)
     if model.link.kind == "log":
-        values = np.exp(values)
+        values = _exp(values)
     elif interval != "mean" and model.link.kind == "logit":
         values = np.clip(values, 0.0, model.link.top)
     return np.ascontiguousarray(values)
+
+
+def _exp(values: Array) -> Array:
+    """Return exponentials; far from the data a draw may diverge, and is infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(values), float)
 
 
 def _new_run(
@@ -346,4 +352,4 @@ def _new_evaluation(problem: Problem, mean: Array, new: NewRuns, is_log: bool) -
             f"the noise of one evaluation is not known: give {problem.metric.n}=, the "
             f"number of test items, or {problem.metric.se}=, or log them with the runs."
         )
-    return (new.se[:, None] / (np.exp(mean) if is_log else 1.0)) ** 2
+    return new.se[:, None] ** 2 * (_exp(-2.0 * mean) if is_log else 1.0)

@@ -296,3 +296,18 @@ def test_support_and_distance(fit):
     # Overshoots in log-ranges of the axis: one decade of four; log 4 of log 6.25.
     expected = [0.0, 0.25, np.log(4) / np.log(6.25)]
     np.testing.assert_allclose(table["distance"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("interval", ["run", "score"])
+def test_a_run_whose_noise_is_hardly_known_may_come_out_infinite(interval):
+    """One degree of freedom: some draws of the run variance exceed what `exp` can hold."""
+    runs = pd.DataFrame(
+        {
+            "examples": [64, 256, 1024, 4096],
+            "task_nll": [0.66, 0.25, 0.5, 0.1],
+            "task_nll_se": 0.03,
+        }
+    )
+    fit = sl.fit(sl.laws.Power(), runs, "task_nll")
+    found = fit.predict(runs, interval=interval).iloc[0]
+    assert 0 <= found["low"] < found["estimate"] < found["high"] <= np.inf
