@@ -164,7 +164,7 @@ def exchange_rate(
     draws, reason = _draws(fit_a, fit_b, grid, curve, targets, sign)
     frame = _frame(sizes, score, n, draws, level)
     frame["support"] = np.where((n >= low) & (n <= high), "inside", "outside")
-    names = (_words(point_a) or "A", _words(point_b) or "B")
+    names = _names(point_a, point_b)
     return Exchange(frame, draws, along, names, float(grid[-1]), fit_a is fit_b, level, reason)
 
 
@@ -237,8 +237,16 @@ def _points(point: Mapping[str, Any], axis: str, values: Array) -> pd.DataFrame:
     return pd.DataFrame({axis: values, **point})
 
 
+def _names(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
+    """Name A and B by what sets them apart."""
+    apart = [k for k in {**a, **b} if a.get(k) != b.get(k)]
+    mine, theirs = ({k: point[k] for k in apart if k in point} for point in (a, b))
+    return _words(mine) or "A", _words(theirs) or "B"
+
+
 def _words(point: Mapping[str, Any]) -> str:
-    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in point.values())
+    """Return a point in words: a level alone, a number after its axis."""
+    return ", ".join(v if isinstance(v, str) else f"{k} {v:.3g}" for k, v in point.items())
 
 
 def _draws(

@@ -277,8 +277,10 @@ def exchange_rate(
     reach = None if np.isnan(last["unreachable"]) else 1.0 - last["unreachable"]
     run = _moving_rate(fitted, float(last["at"]), sides, found.axis)
     why = Why(answer, reach, run, f"further runs of {names[0]} beyond its largest {found.axis}")
+    common = {k: v for k, v in sides[0].items() if sides[1].get(k) == v}
     return Result(
-        question=f"how many {found.axis} of {names[0]} have the score of {names[1]}",
+        question=f"how many {found.axis} of {names[0]} have the score of {names[1]}"
+        + f", at {words_of(common)}" * bool(common),
         answer=answer, frame=found.frame, found=bool(np.isfinite(ratio)), reason=why,
         values={k: last[k] for k in ("at", "n", "ratio", "ratio_low", "ratio_high",
                                      "unreachable")},

@@ -99,6 +99,16 @@ def test_labels_of_one_format_are_worth_fewer_of_the_other(fit):
         sl.decide.exchange_rate(fit, "cot", "cot", kept=0.37)
 
 
+def test_an_exchange_names_its_sides_by_what_sets_them_apart(fit):
+    formats = sl.decide.exchange_rate(fit, "label", "cot", kept=0.37)
+    assert formats.question == "how many examples of label have the score of cot, at kept 0.370"
+    assert formats.answer.startswith("label takes ")
+    small, large = ({"kept": k, "format": "cot"} for k in (np.float64(0.37), 0.58))
+    sizes = sl.decide.exchange_rate(fit, small, large)
+    assert sizes.question.endswith("of kept 0.37 have the score of kept 0.58, at format cot")
+    assert sizes.view.x_label == "examples of kept 0.58"
+
+
 def test_a_pruned_student_against_models_of_its_size_and_speed(origins):
     others = ["Qwen3-8B", "Qwen3-4B"]
     size = sl.decide.compare_origins(origins, "Qwen3-32B", others, examples=1e5)
