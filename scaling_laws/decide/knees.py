@@ -48,7 +48,9 @@ def knee(
     """Return where the fall begins as the fraction kept shrinks, if the runs show that at all.
 
     Found where the hinge beats the best smooth curve by more than a smooth truth would let it in
-    one of five hundred logs.
+    one of five hundred logs. Scores near their floor show few knees whatever the test: of
+    four-choice scores from .75 on 1,000 items and eight levels, none that errs in one of a hundred
+    logs can find more than 77 % of falls that begin at .7.
 
     Parameters
     ----------
