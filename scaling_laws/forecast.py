@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.bootstrap import DRAWS
 from scaling_laws.checks import prediction_notes
 from scaling_laws.halfwild import NoInterval
 from scaling_laws.metrics import Metric
-from scaling_laws.result import DRAWS, Fit, Interval
+from scaling_laws.result import Fit, Interval
 from scaling_laws.rolling import Rolled
 from scaling_laws.runs import Note
 from scaling_laws.uncertainty import as_generator, quantile_pair, student_t

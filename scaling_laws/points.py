@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.problem import Problem, level_codes
 
-__all__ = ["coordinates", "table_of"]
+__all__ = ["coordinates", "table_of", "typical"]
 
 Array = NDArray[np.float64]
 
@@ -63,3 +63,12 @@ def coordinates(
             value = raw[name][np.flatnonzero(bad)[0]]
             raise ValueError(f"predict: {name} = {value:g} must be {legal}.")
     return codes, raw
+
+
+def typical(points: pd.DataFrame, column: str, logged: Array) -> Array | None:
+    """Return given values of a column, else the median of the log's, else None."""
+    if column in points.columns:
+        return points[column].to_numpy(dtype=float)
+    if np.isfinite(logged).any():
+        return np.full(len(points), float(np.nanmedian(logged)))
+    return None

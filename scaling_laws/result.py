@@ -12,40 +12,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.chains import Curve
-from scaling_laws.checks import (
-    data_notes,
-    draw_notes,
-    identifiability,
-    prediction_notes,
-    row_leverage,
-    support_of,
-)
+from scaling_laws.bootstrap import DRAWS, Bootstrap, draw
+from scaling_laws.certificate import Certificate, certify
+from scaling_laws.checks import data_notes, draw_notes, identifiability, row_leverage
 from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import Estimate
 from scaling_laws.halfwild import Draws, NoInterval
-from scaling_laws.inherited import inherit
 from scaling_laws.laws.base import Law
 from scaling_laws.metrics import Metric
 from scaling_laws.model import Model
-from scaling_laws.points import coordinates, table_of
+from scaling_laws.points import table_of
+from scaling_laws.predictions import draws_of, estimates, predictions
 from scaling_laws.problem import Problem
 from scaling_laws.profiles import Profile, profile
 from scaling_laws.runs import Note
-from scaling_laws.search import Certificate, certify
-from scaling_laws.tables import Method, derived_table, parameter_table
-from scaling_laws.uncertainty import (
-    Kind,
-    NewRuns,
-    as_generator,
-    band,
-    covariance,
-    levels_at,
-    printed,
-    quantile_pair,
-    resample,
-    values_at,
-)
+from scaling_laws.tables import Method, derived_table, parameter_table, residual_table
+from scaling_laws.uncertainty import Kind, covariance, printed
 
 if TYPE_CHECKING:
     import lmfit  # pyright: ignore[reportMissingTypeStubs]  (it has none)
@@ -58,31 +40,6 @@ __all__ = ["Bootstrap", "Fit"]
 
 Array = NDArray[np.float64]
 Interval = Literal["mean", "run", "score"]
-
-DRAWS = 1000
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """Draws of a fit.
-
-    Attributes
-    ----------
-    parameters : DataFrame
-        A row a draw, a column a printed parameter (each clipped to its bounds).
-    kind : str
-    draws : Draws
-        Kernel coordinates and variances.
-    """
-
-    parameters: pd.DataFrame
-    kind: str
-    draws: Draws
-
-    def interval(self, level: float = 0.9) -> pd.DataFrame:
-        """Return equal-tailed percentile intervals of the parameters: ``low``, ``high``."""
-        low, high = quantile_pair(self.parameters.to_numpy().T.copy(), level)
-        return pd.DataFrame({"low": low, "high": high}, index=self.parameters.columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,54 +102,22 @@ class Fit:
     @cached_property
     def residuals(self) -> pd.DataFrame:
         """Score, fitted mean, residual on the residual scale, and ``z`` in units of its sd."""
-        mean = self.model.mean(self.estimate.theta[None])[0]
-        raw = self.problem.y - self.model.residual_mean(self.estimate.theta[None])[0]
-        sd = np.sqrt(
-            self.problem.evaluation_variance(mean) + max(self.estimate.run_variance, 1e-300)
-        )
-        frame = pd.DataFrame(
-            {"score": self.problem.score, "mean": mean, "residual": raw, "z": raw / sd},
-            index=self.problem.frame.index,
-        )
-        return frame.sort_index()
+        return residual_table(self)
 
     @cached_property
     def starts(self) -> Certificate:
         """The certificate: restarts over the full bounds, none taken from the fit."""
-        return certify(
-            Curve(self.model, self.estimate.chains),
-            self.problem.y,
-            self.estimate.theta,
-            self.estimate.objective,
-            self.estimate.scale,
-            self.problem.weights,
-            self.estimate.free,
-            self.estimate.objective_of,
-            starts=int(self.settings["starts"]),
-            seed=self.seed,
-        )
+        count = int(self.settings["starts"])
+        return certify(self.problem, self.estimate, starts=count, seed=self.seed)
 
     # --- uncertainty ------------------------------------------------------------------------------
     @cached_property
     def draws_or_reason(self) -> Draws | NoInterval:
         """The default draws, or why there are none."""
         try:
-            return self._draw(DRAWS, self.seed)
+            return draw(self, DRAWS, self.seed)
         except NoInterval as reason:
             return reason
-
-    def _draw(self, n: int, rng: Any, unit: str | None = None) -> Draws:
-        """Half-wild draws; under each draw of the kept parameters where a fit lends them."""
-        if self.base is None:
-            return resample(self.problem, self.estimate, n, "wild", rng, unit)
-        base = self.base
-        try:
-            lent = base.draws if n == DRAWS else base.bootstrap(n, rng=base.seed).draws
-        except NoInterval as why:
-            raise NoInterval(f"the fit that lends its exponents has none: {why}") from None
-        # A stream of its own: with equal seeds both fits would draw the same noise.
-        source = as_generator(rng).spawn(1)[0]
-        return inherit(self.problem, self.estimate, base.model, base.estimate, lent, source)
 
     @property
     def draws(self) -> Draws:
@@ -222,10 +147,7 @@ class Fit:
         unit : {"run", "configuration"}, optional
             Overrides the pooling rule of ``wild``.
         """
-        wild = kind == "wild"
-        draws = self._draw(n, rng, unit) if wild else resample(
-            self.problem, self.estimate, n, kind, rng, unit
-        )  # fmt: skip
+        draws = draw(self, n, rng, kind, unit)
         return Bootstrap(pd.DataFrame(printed(self.model, draws.theta)), kind, draws)
 
     def covariance(self) -> pd.DataFrame:
@@ -321,64 +243,19 @@ class Fit:
             For a missing axis, a level the log never had, or a value that is not positive.
         """
         points = table_of(self.problem, data, axes)
-        codes, raw = coordinates(self.problem, points)
-        model = self.model.at(raw, codes)
-        out = points.copy()
-        out["estimate"] = model.mean(self.estimate.theta[None])[0]
         if interval is None:
-            return out
+            return estimates(self.problem, self.estimate, points)
         if interval not in ("mean", "run", "score"):
             raise ValueError(f"interval: {interval!r} is not one of 'mean', 'run', 'score', None.")
-        out["low"], out["high"], se = self._ends(
-            raw, codes, out, interval, level, population, self.seed if rng is None else rng
-        )
-        out["distance"], out["support"] = support_of(self.problem, self.estimate, model, raw)
-        if self.metric.noise == "proportion":
-            p = np.clip(out["estimate"].to_numpy(), 0.0, 1.0)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                out["equivalent_n"] = p * (1.0 - p) / se**2
-        out.attrs["notes"] = prediction_notes(self.problem, out)
-        return out
-
-    def _ends(
-        self,
-        raw: Mapping[str, Array],
-        codes: NDArray[np.intp],
-        points: pd.DataFrame,
-        interval: str,
-        level: float,
-        population: bool,
-        rng: Any,
-    ) -> tuple[Array, Array, Array]:
-        if isinstance(self.draws_or_reason, NoInterval):
-            nothing = np.full(len(points), np.nan)
-            return nothing, nothing, nothing
-        rows = len(points)
-
-        def at(part: slice) -> Model:
-            return self.model.at({k: v[part] for k, v in raw.items()}, codes[part])
-
-        found = band(
+        return predictions(
             self.problem,
             self.estimate,
             self.draws_or_reason,
-            at,
-            rows,
+            points,
             interval,
-            levels_at(self.problem, self.draws_or_reason, raw, level),
-            as_generator(rng),
-            self._new_runs(points, raw, population),
-        )
-        return found.low, found.high, found.se
-
-    def _new_runs(
-        self, points: pd.DataFrame, raw: Mapping[str, Array], population: bool = False
-    ) -> NewRuns:
-        return NewRuns(
-            raw.get("kept"),
-            self._typical(points, self.metric.n, self.problem.items),
-            self._typical(points, self.metric.se, self.problem.se),
-            population,
+            level,
+            self.seed if rng is None else rng,
+            population=population,
         )
 
     def draws_at(self, points: pd.DataFrame, interval: Interval = "mean", rng: Any = 0) -> Array:
@@ -389,29 +266,12 @@ class Fit:
         NoInterval
             If the log cannot support an interval.
         """
-        codes, raw = coordinates(self.problem, points)
-        return values_at(
-            self.problem,
-            self.estimate,
-            self.draws,
-            self.model.at(raw, codes),
-            interval,
-            as_generator(rng),
-            self._new_runs(points, raw),
-        )
+        return draws_of(self.problem, self.estimate, self.draws, points, interval, rng)
 
     @property
     def training_index(self) -> pd.Index[Any]:
         """Index, in the log, of the rows used."""
         return self.problem.frame.index
-
-    def _typical(self, points: pd.DataFrame, column: str, logged: Array) -> Array | None:
-        """Given values of a column, else the median of the log, else None."""
-        if column in points.columns:
-            return points[column].to_numpy(dtype=float)
-        if np.isfinite(logged).any():
-            return np.full(len(points), float(np.nanmedian(logged)))
-        return None
 
     # --- what to make of it -----------------------------------------------------------------------
     @cached_property

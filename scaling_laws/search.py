@@ -1,8 +1,6 @@
-"""Where the kernel starts, and how sure one can be that it ended at the global optimum."""
+"""Where the kernel starts, and how it is followed from there."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,59 +9,15 @@ from scaling_laws.chains import Curve
 from scaling_laws.kernel import Minimum, Objective, minimise
 from scaling_laws.model import Model
 
-__all__ = ["Certificate", "box", "certify", "descend", "seeds", "spread"]
+__all__ = ["box", "descend", "placed", "seeds", "spread"]
 
 Array = NDArray[np.float64]
 
-# Agreement of two optima, relative to the objective.
-_AGREE = 1e-6
 # Starts that are followed: few where variable projection has found the basin, more where the best
 # of plain samples may all lie in a wrong one.
 _SPLIT_SEEDS, _SEEDS = 4, 16
 # Orders of magnitude over which a parameter of no stated size is sought.
 _DECADES = 7.0
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """How many independent starts over the full bounds end where the fit ended.
-
-    Attributes
-    ----------
-    agreeing, tried : int
-        Starts whose objective is within 1e-6 (relative) of the best, and all starts; none where
-        every parameter is held.
-    spread : float
-        Largest spread of the predictions at the data among agreeing starts, on the metric's scale:
-        an equal objective with different predictions means that the data do not fix the curve.
-    best : float
-        Lowest objective that any start reached.
-    objective : float
-        Objective of the fit.
-    """
-
-    agreeing: int
-    tried: int
-    spread: float
-    best: float
-    objective: float
-
-    @property
-    def global_optimum(self) -> bool:
-        """No start found a lower objective, and more than one reached this one.
-
-        True where every parameter is held: the objective has one value then.
-        """
-        lowest = self.best >= self.objective * (1 - _AGREE) - 1e-12
-        return not self.tried or (lowest and self.agreeing > 1)
-
-    def __str__(self) -> str:
-        if not self.tried:
-            return "none tried: every parameter is held, nothing was fitted"
-        lower = (
-            "" if self.global_optimum else f"; lowest {self.best:.6g} against {self.objective:.6g}"
-        )
-        return f"{self.agreeing} of {self.tried} starts agree, spread {self.spread:.2g}{lower}"
 
 
 def box(model: Model, y: Array) -> tuple[Array, Array]:
@@ -141,7 +95,11 @@ def _place(unit: Array, low: Array, high: Array, wide: NDArray[np.bool_]) -> Arr
 
 def spread(model: Model, y: Array, count: int) -> Array:
     """Return ``[count, p]`` even starts over the full bounds."""
-    unit = _spread_points(count, model.p)
+    return placed(model, y, _spread_points(count, model.p))
+
+
+def placed(model: Model, y: Array, unit: Array) -> Array:
+    """Return points of the unit cube ``[count, p]`` as coordinates over the full bounds."""
     return _place(unit, *box(model, y), _sizeless(model))
 
 
@@ -267,38 +225,3 @@ def descend(
     if squares_first and np.isfinite(objective.delta):
         theta = run(theta, Objective(np.inf, objective.prior), 1e-4).theta
     return run(theta, objective, tolerance)
-
-
-def certify(
-    curve: Curve,
-    y: Array,
-    fitted: Array,
-    fitted_objective: float,
-    scale: Array,
-    weights: Array | None,
-    free: NDArray[np.bool_],
-    objective: Objective,
-    *,
-    starts: int,
-    seed: int,
-) -> Certificate:
-    """Restart from scrambled-Sobol points over the full bounds, none taken from the fit.
-
-    Where no parameter is free there is nothing to restart.
-    """
-    if not free.any():
-        return Certificate(0, 0, 0.0, fitted_objective, fitted_objective)
-    from scipy.stats import qmc
-
-    model = curve.model
-    low, high = box(model, y)
-    unit = qmc.Sobol(len(model.coordinates), seed=seed).random(starts)
-    theta = _place(unit, low, high, _sizeless(model))
-    theta[:, ~free] = fitted[~free]
-    found = descend(curve, curve.rotate(y), theta, scale, weights, free, objective, steps=120)
-    best = float(found.objective.min())
-    reference = min(best, fitted_objective)
-    near = found.objective <= reference + _AGREE * max(abs(reference), 1e-300) + 1e-18
-    means = model.mean(np.concatenate([found.theta[near], fitted[None]]))
-    spread = float(np.ptp(means, axis=0).max())
-    return Certificate(int(near.sum()), starts, spread, best, fitted_objective)

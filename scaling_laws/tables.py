@@ -1,4 +1,4 @@
-"""The tables of a fit: parameters with intervals and meanings, and what follows from them."""
+"""The tables of a fit: parameters with intervals, what follows from them, residuals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scaling_laws.uncertainty import printed, quantile_pair, student_t
 if TYPE_CHECKING:
     from scaling_laws.result import Fit
 
-__all__ = ["Method", "derived_table", "parameter_table"]
+__all__ = ["Method", "derived_table", "parameter_table", "residual_table"]
 
 Array = NDArray[np.float64]
 Method = Literal["wild", "profile", "covariance"]
@@ -139,3 +139,13 @@ def derived_table(fit: Fit, level: float) -> pd.DataFrame:
         rows[name] = {"estimate": float(value[0]), "low": low, "high": high, "meaning": meaning}
     columns = ["estimate", "low", "high", "meaning"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def residual_table(fit: Fit) -> pd.DataFrame:
+    """Return ``score, mean, residual`` on the residual scale, and ``z`` in units of its sd."""
+    problem, estimate = fit.problem, fit.estimate
+    mean = problem.model.mean(estimate.theta[None])[0]
+    residual = problem.y - problem.model.residual_mean(estimate.theta[None])[0]
+    sd = np.sqrt(problem.evaluation_variance(mean) + max(estimate.run_variance, 1e-300))
+    columns = {"score": problem.score, "mean": mean, "residual": residual, "z": residual / sd}
+    return pd.DataFrame(columns, index=problem.frame.index).sort_index()

@@ -18,7 +18,7 @@ from scaling_laws.fitting import fit
 from scaling_laws.halfwild import NoInterval
 from scaling_laws.laws.base import Law
 from scaling_laws.metrics import Metric
-from scaling_laws.points import table_of
+from scaling_laws.points import table_of, typical
 from scaling_laws.problem import as_log, level_codes, pick_metric
 from scaling_laws.result import Fit, Interval
 from scaling_laws.runs import Note, RunLog
@@ -148,8 +148,8 @@ class TwoStep:
             np.broadcast_to(codes, losses.T.shape),
         )
         new = NewRuns(
-            items=_typical(points, self.metric.n, link.problem.items),
-            se=_typical(points, self.metric.se, link.problem.se),
+            items=typical(points, self.metric.n, link.problem.items),
+            se=typical(points, self.metric.se, link.problem.se),
         )
         return values_at(
             link.problem, link.estimate, link.draws, model, interval, source, new
@@ -188,15 +188,6 @@ _SUPPORT = ("inside", "corner", "outside")
 
 def _ranked(support: pd.Series[str]) -> NDArray[np.intp]:
     return np.array([_SUPPORT.index(s) for s in support], np.intp)
-
-
-def _typical(points: pd.DataFrame, column: str, logged: Array) -> Array | None:
-    """Given values of a column, else the median of the log, else None."""
-    if column in points.columns:
-        return points[column].to_numpy(dtype=float)
-    if np.isfinite(logged).any():
-        return np.full(len(points), float(np.nanmedian(logged)))
-    return None
 
 
 def two_step(

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.bootstrap import DRAWS
 from scaling_laws.halfwild import Draws, half_wild
 from scaling_laws.problem import Problem
-from scaling_laws.result import DRAWS, Fit
+from scaling_laws.result import Fit
 
 __all__ = ["Coupling", "couple"]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.bootstrap import DRAWS
 from scaling_laws.chains import position_of
 from scaling_laws.checks import support_of
 from scaling_laws.decide.coupling import Coupling, couple
@@ -22,7 +23,7 @@ from scaling_laws.forecast import Forecast
 from scaling_laws.halfwild import Draws
 from scaling_laws.metrics import Metric
 from scaling_laws.points import coordinates
-from scaling_laws.result import DRAWS, Fit, Interval
+from scaling_laws.result import Fit, Interval
 from scaling_laws.uncertainty import student_t
 
 __all__ = ["Ask", "Fitted", "Form", "Joint", "joint_of", "main_fit", "stages_of"]

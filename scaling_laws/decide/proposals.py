@@ -15,7 +15,7 @@ from scaling_laws.decide.draws import Fitted, Joint, joint_of, main_fit
 from scaling_laws.decide.reduction import Batch, alone, best_batch, gather
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.forecast import Forecast
-from scaling_laws.points import table_of
+from scaling_laws.points import table_of, typical
 from scaling_laws.result import Fit
 from scaling_laws.runs import Note
 from scaling_laws.show import number
@@ -168,8 +168,8 @@ def _noise(fitted: Fitted, candidates: pd.DataFrame) -> Array:
     mean = fitted.predict(candidates, interval=None)["estimate"].to_numpy(dtype=float)
     metric, problem = best.metric, best.problem
     evaluation = np.zeros(len(candidates))
-    items = _typical(candidates, metric.n, problem.items)
-    se = _typical(candidates, metric.se, problem.se)
+    items = typical(candidates, metric.n, problem.items)
+    se = typical(candidates, metric.se, problem.se)
     if metric.noise == "proportion" and items is not None:
         share = (np.clip(mean, 0.0, 1.0) * items + 1.0) / (items + 2.0)
         evaluation = share * (1.0 - share) / items
@@ -178,14 +178,6 @@ def _noise(fitted: Fitted, candidates: pd.DataFrame) -> Array:
     if best.model.link.kind == "log":
         evaluation = evaluation / np.maximum(mean, 1e-300) ** 2
     return run + evaluation
-
-
-def _typical(candidates: pd.DataFrame, column: str, logged: Array) -> Array | None:
-    if column in candidates.columns:
-        return candidates[column].to_numpy(dtype=float)
-    if not np.isfinite(logged).any():
-        return None
-    return np.full(len(candidates), float(np.nanmedian(logged)))
 
 
 # --- input and output -----------------------------------------------------------------------------

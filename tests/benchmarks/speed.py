@@ -32,7 +32,7 @@ import pandas as pd
 from scipy.optimize import least_squares
 
 import scaling_laws as sl
-from scaling_laws.search import certify
+from scaling_laws.certificate import certify
 
 ROOT = Path(__file__).resolve().parents[2]
 DELTA = 1e-3
@@ -130,20 +130,13 @@ def against_scipy(points: pd.DataFrame, repeat: int) -> list[Row]:
     log = sl.read_runs(points)
     fit = sl.fit(L.Chinchilla(), log, "loss", delta=DELTA)
     default = sl.fit(L.Chinchilla(), log, "loss")
-    e = fit.estimate
-
-    def certificate() -> object:
-        return certify(
-            e.curve(fit.problem), fit.problem.y, e.theta, e.objective, e.scale, None, e.free,
-            e.objective_of, starts=64, seed=0,
-        )  # fmt: skip
 
     jobs = {
         "scipy": scipy_fit(points),
         "lmfit": lmfit_fit(points),
         "fit": lambda: sl.fit(L.Chinchilla(), log, "loss", delta=DELTA),
         "frame": lambda: sl.fit(L.Chinchilla(), points, "loss", delta=DELTA),
-        "certificate": certificate,
+        "certificate": lambda: certify(fit.problem, fit.estimate, starts=64, seed=0),
         "case": lambda: fit.bootstrap(1000, "case", 0),
         "default": lambda: default.bootstrap(1000, "wild", 0),
     }

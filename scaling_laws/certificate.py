@@ -1,0 +1,91 @@
+"""How sure one can be that a fit ended at the global optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scaling_laws.estimate import Estimate
+from scaling_laws.problem import Problem
+from scaling_laws.search import descend, placed, projected
+
+__all__ = ["Certificate", "certify"]
+
+# Agreement of two optima, relative to the objective.
+_AGREE = 1e-6
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How many independent starts over the full bounds end where the fit ended.
+
+    Attributes
+    ----------
+    agreeing, tried : int
+        Starts whose objective is within 1e-6 (relative) of the best, and all starts; none where
+        every parameter is held.
+    spread : float
+        Largest spread of the predictions at the data among agreeing starts, on the metric's scale:
+        an equal objective with different predictions means that the data do not fix the curve.
+    best : float
+        Lowest objective that any start reached.
+    objective : float
+        Objective of the fit.
+    """
+
+    agreeing: int
+    tried: int
+    spread: float
+    best: float
+    objective: float
+
+    @property
+    def global_optimum(self) -> bool:
+        """No start found a lower objective, and more than one reached this one.
+
+        True where every parameter is held: the objective has one value then.
+        """
+        lowest = self.best >= self.objective * (1 - _AGREE) - 1e-12
+        return not self.tried or (lowest and self.agreeing > 1)
+
+    def __str__(self) -> str:
+        if not self.tried:
+            return "none tried: every parameter is held, nothing was fitted"
+        lower = (
+            "" if self.global_optimum else f"; lowest {self.best:.6g} against {self.objective:.6g}"
+        )
+        return f"{self.agreeing} of {self.tried} starts agree, spread {self.spread:.2g}{lower}"
+
+
+def certify(problem: Problem, fit: Estimate, *, starts: int, seed: int) -> Certificate:
+    """Restart from scrambled-Sobol points over the full bounds, none taken from the fit.
+
+    Every other start keeps its shapes only, and takes limit and amplitudes from a linear fit on the
+    link scale: most points of a wide box put all scores at floor and top, where a logistic curve is
+    flat and does not say which way to go. Where no parameter is free there is nothing to restart.
+    """
+    if not fit.free.any():
+        return Certificate(0, 0, 0.0, fit.objective, fit.objective)
+    from scipy.stats import qmc
+
+    model = problem.model
+    theta = placed(model, problem.y, qmc.Sobol(model.p, seed=seed).random(starts))
+    theta[::2] = projected(model, problem.y, fit.scale, theta[::2], ~fit.free)
+    theta[:, ~fit.free] = fit.theta[~fit.free]
+    found = descend(
+        fit.curve(problem),
+        fit.target(problem),
+        theta,
+        fit.scale,
+        problem.weights,
+        fit.free,
+        fit.objective_of,
+        steps=120,
+    )
+    best = float(found.objective.min())
+    reference = min(best, fit.objective)
+    near = found.objective <= reference + _AGREE * max(abs(reference), 1e-300) + 1e-18
+    means = model.mean(np.concatenate([found.theta[near], fit.theta[None]]))
+    spread = float(np.ptp(means, axis=0).max())
+    return Certificate(int(near.sum()), starts, spread, best, fit.objective)
