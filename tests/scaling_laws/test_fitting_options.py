@@ -280,6 +280,17 @@ def test_a_well_posed_problem_has_a_good_certificate():
     assert fit.starts.spread < 1e-4
 
 
+def test_scores_at_the_floor_do_not_hide_the_optimum():
+    """A student near zero stretches the box until most of its points predict nothing but 0 and 1."""
+    rows = [(n, k) for n in (64, 1024) for k in (0.79, 0.58, 0.37, 0.16)]
+    runs = pd.DataFrame(rows, columns=["examples", "kept"])
+    runs["task_f1"] = [0.777, 0.707, 0.511, 0.0056, 0.835, 0.848, 0.786, 0.196]
+    runs["task_f1_se"] = [0.0110, 0.0111, 0.0114, 0.0013, 0.0101, 0.0098, 0.0108, 0.0087]
+    fit = sl.fit(L.Compressed("multiplicative"), runs, "task_f1")
+    assert fit.starts.global_optimum
+    assert fit.starts.agreeing >= 32, "those that were projected"
+
+
 def test_two_basins_have_a_bad_certificate():
     fit = sl.fit(Broken(), two_breaks(), "loss")
     assert fit.starts.tried == 64
