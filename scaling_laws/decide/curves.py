@@ -298,12 +298,7 @@ def divergence(
         for n in names
     ]
     mean, draws = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
-    sd = draws.std(1)
-    # At kept 1 both are 1 by definition; there is nothing to tell apart.
-    moving = sd > 1e-6
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = np.where(moving[:, None], (draws - mean[:, None]) / sd[:, None], -np.inf).max(0)
-    band = np.where(moving, mean - float(np.quantile(z, 0.5 * (1.0 + level))) * sd, 0.0)
+    band = _lower_band(mean, draws, level)
     i, lower = int(np.argmax(mean)), float(band.max())
     found = lower > 0
     low, high = quantile_pair(draws, level)
@@ -314,7 +309,7 @@ def divergence(
         f"{names[0]} keeps {number(float(mean[j]))} {ends} more of its skill than {names[1]} at "
         f"kept {number(place)}"
         if found
-        else f"none shown: the largest difference, {number(float(mean[i]))}, is within the noise"
+        else _not_shown(names, kept, mean, draws, level)
     )
     frame = pd.DataFrame({"kept": kept, "difference": mean, "low": low, "high": high, "band": band,
                           names[0]: parts[0][0], names[1]: parts[1][0]})  # fmt: skip
@@ -330,6 +325,32 @@ def divergence(
         reason=partial(_why_divergence, joint, names, answer, place, at, found, level),
         notes=notes * found + support_notes(joint, pd.DataFrame([{"kept": place, **at}])),
     )  # fmt: skip
+
+
+def _lower_band(mean: Array, draws: Array, level: float) -> Array:
+    """Return the lower end ``[kept]`` of the simultaneous band of a difference."""
+    sd = draws.std(1)
+    # At kept 1 both retentions are 1 by definition; there is nothing to tell apart.
+    moving = sd > 1e-6
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = np.where(moving[:, None], (draws - mean[:, None]) / sd[:, None], -np.inf).max(0)
+    return np.where(moving, mean - float(np.quantile(z, 0.5 * (1.0 + level))) * sd, 0.0)
+
+
+def _not_shown(names: tuple[str, str], kept: Array, mean: Array, draws: Array, level: float) -> str:
+    """Say why no divergence was found: noise, or a task that goes first."""
+    back = _lower_band(-mean, -draws, level)
+    j = int(np.argmax(back))
+    if back[j] > 0:
+        low, high = (float(end[0]) for end in quantile_pair(-draws[j : j + 1], level))
+        return (
+            f"none shown: it is {names[1]} that keeps {number(-float(mean[j]))} [{number(low)}, "
+            f"{number(high)}] more of its skill, at kept {number(float(kept[j]))}"
+        )
+    largest = float(mean.max())
+    if largest <= 0:
+        return f"none shown: {names[0]} keeps no more of its skill than {names[1]} at any size"
+    return f"none shown: the largest difference, {number(largest)}, is within the noise"
 
 
 def _why_divergence(

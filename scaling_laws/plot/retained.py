@@ -210,7 +210,7 @@ def _all(
                 f"floors={{{name!r}: ...}}."
             )
         found[name] = []
-        for line in lines_of(base, "kept", at, 1):
+        for line in lines_of(base, "kept", _asked_of(name, fits, at), 1):
             points = pd.DataFrame({"kept": grid, **line})
             score = one.predict(points, interval=None)["estimate"].to_numpy(dtype=float) - floor
             values = None if draws is None else draws.values(name, points) - floor
@@ -222,6 +222,14 @@ def _all(
             part = None if values is None else (values / values[-1])[:-1]
             found[name].append(_Kept(name, line, (score / score[-1])[:-1], part, runs))
     return grid[:-1], found
+
+
+def _asked_of(name: str, fits: Fits, at: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Leave out what only the laws of other metrics are functions of."""
+    laws = {key: main(one).law for key, one in fits.items()}
+    known = {key: {*(a.name for a in law.axis_list()), *law.by} for key, law in laws.items()}
+    others = set[str]().union(*known.values()) - known[name]
+    return {k: v for k, v in (at or {}).items() if k not in others}
 
 
 def _grid(fits: Fits) -> Array:

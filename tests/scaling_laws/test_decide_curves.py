@@ -112,6 +112,9 @@ def test_divergence_is_found_where_general_knowledge_collapses_first(pair):
     assert 0.2 <= found.values["kept"] <= 0.5
     turned = sl.decide.divergence(pair, task="mmlu", general="task_accuracy")
     assert not turned.found
+    assert turned.answer.startswith("none shown: it is task_accuracy that keeps ")
+    assert turned.answer.split(" more of its skill")[0].split("keeps ")[1] in found.answer
+    assert turned.answer.endswith(found.answer[found.answer.index("at kept") :])
 
 
 def test_divergence_needs_to_know_which_metric_is_which(pair):

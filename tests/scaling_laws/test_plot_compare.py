@@ -146,6 +146,17 @@ def test_equal_scores_have_no_divergence():
     assert not [line for line in ax.lines if line.get_linestyle() == "None"]
 
 
+def test_a_law_of_the_size_alone_stands_beside_one_of_the_data_too(fits):
+    alone = sl.fit(sl.laws.Collapse(), both(), "mmlu")
+    at = {"format": "label", "examples": [6e3, 4e5]}
+    ax = drawn(sl.plot.retention({"task_f1": fits["task_f1"], "mmlu": alone}, at=at))
+    assert sum(line.get_linestyle() == "-" for line in curves(ax, 1.5)) == 3
+    ax = drawn(sl.plot.retention_difference(fits["task_f1"], alone, at=at))
+    assert len(curves(ax, 0.8)) == 2
+    with pytest.raises(ValueError, match="'tokens' is none of the other axes"):
+        sl.plot.retention({"task_f1": fits["task_f1"], "mmlu": alone}, at={"tokens": 1e6})
+
+
 @pytest.mark.parametrize(("size", "rows"), [((170, 76), 1), ((85, 130), 2)])
 def test_divergence_has_both_panels(fits, size, rows):
     figure = sl.plot.divergence(fits["task_f1"], fits["mmlu"], sl.plot.page(*size))
