@@ -9,7 +9,7 @@ from scaling_laws.chains import Curve
 from scaling_laws.kernel import Minimum, Objective, minimise
 from scaling_laws.model import Model
 
-__all__ = ["box", "descend", "placed", "seeds", "spread"]
+__all__ = ["box", "descend", "placed", "projected", "seeds", "spread"]
 
 Array = NDArray[np.float64]
 
@@ -118,8 +118,7 @@ def seeds(
     """
     low, high = _search_range(model, *box(model, y))
     wide = _sizeless(model)
-    linear = np.array([model.param(n).role != "shape" for n in model.coordinates])
-    split = model.law.output == "eta" and model.mix is None and not (held & linear).any()
+    linear, split = _linear(model, held)
     moving = ~held & (~linear if split else True)
     n_moving = int(moving.sum())
     base, most = (40, 160) if split else (400 if wide.any() else 40, 2000)
@@ -138,6 +137,24 @@ def seeds(
     order = np.argsort(cost, kind="stable")
     best = theta[order[: _SPLIT_SEEDS if split else _SEEDS]]
     return best if split else np.concatenate([best, start[None]])
+
+
+def projected(
+    model: Model, y: Array, scale: Array, theta: Array, held: NDArray[np.bool_]
+) -> Array:
+    """Return starts ``[count, p]`` whose limit and amplitudes follow from their shapes.
+
+    As they are, for a law without that split.
+    """
+    linear, split = _linear(model, held)
+    return _project(model, y, scale, theta, linear) if split else theta
+
+
+def _linear(model: Model, held: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], bool]:
+    """Limit and amplitudes, and whether they follow from the shapes by a linear fit."""
+    linear = np.array([model.param(n).role != "shape" for n in model.coordinates])
+    split = model.law.output == "eta" and model.mix is None and not (held & linear).any()
+    return linear, split
 
 
 def _project(
