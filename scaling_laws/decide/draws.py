@@ -158,9 +158,11 @@ class Joint:
             out[:, form.at] = form.fit.draws_at(points, interval, given)
         far, sd, z = self.beyond(name, points)
         if len(far):
-            log = main_fit(self.fits[name]).model.link.kind == "log"
-            move = sd[:, None] * z
-            out[far] = out[far] * np.exp(move) if log else out[far] + move
+            link, move = main_fit(self.fits[name]).model.link, sd[:, None] * z
+            out[far] = out[far] * np.exp(move) if link.kind == "log" else out[far] + move
+            if link.kind == "logit":
+                # No score is above its top, however far the forecast.
+                out[far] = np.clip(out[far], 0.0, link.top)
         return out
 
     def run_sd(self, name: str, points: pd.DataFrame) -> Array:

@@ -198,7 +198,7 @@ class _Needed:
             for name in self.targets:
                 top = {end: float(last[f"{name}{end}"].iloc[0]) for end in ("", "_low", "_high")}
                 values[f"top_{name}"] = [top[""], top["_low"], top["_high"]]
-        words = self._words(values, found)
+        words = self._words(values, found, float(sure.max()))
         label = f"{self.along} needed"
         return Result(
             question=(
@@ -227,7 +227,7 @@ class _Needed:
             frame[f"{name}_low"], frame[f"{name}_high"] = low, high
         return frame
 
-    def _words(self, values: Mapping[str, Any], found: bool) -> str:
+    def _words(self, values: Mapping[str, Any], found: bool, surest: float) -> str:
         if found:
             if values["n"] <= self.grid[0]:
                 return f"{number(self.grid[0])} {self.along} or fewer"
@@ -238,7 +238,7 @@ class _Needed:
             top, low, high = values[f"top_{name}"]
             of = f" of {name}" if len(self.targets) > 1 else ""
             tops.append(f"top{of} {number(top)} [{number(low)}, {number(high)}]")
-        return f"not reachable: {', '.join(tops)}"
+        return f"not reachable: {', '.join(tops)}, probability {surest:.2f} at most"
 
     def _why(self, words: str, values: Mapping[str, Any], found: bool, sure: Array) -> Why:
         name = next(iter(self.targets))

@@ -136,6 +136,19 @@ def test_beyond_the_log_draws_reach_to_where_an_admissible_form_lies():
     assert 1.645 * drawn[1].std() >= 0.85 * far[1] > 1.645 * own[1].std()
 
 
+def test_beyond_the_log_no_draw_is_above_the_top():
+    """A forecast that knows little far away spreads its draws up to the best score, not past it."""
+    design = pd.DataFrame({"examples": np.geomspace(100, 3e3, 6).repeat(2).round()})
+    truth = {"E": 0.2, "A": 0.5, "a": 0.5}
+    runs = sl.simulate(sl.laws.Power(), design, truth, 0.1, 1, metric="task_f1")
+    forecast = sl.choose([sl.laws.Power(), sl.laws.Rectified()], runs, "task_f1").forecast
+    points = pd.DataFrame({"examples": [1e9]})
+    values = joint_of(forecast).values("task_f1", points)
+    assert 0.0 <= values.min() < values.max() <= 1.0
+    found = sl.decide.labels_needed(forecast, at_least=0.99)
+    assert found.values["top_task_f1"][2] <= 1.0
+
+
 def test_fits_of_different_logs_are_refused(fits):
     other = sl.fit(LAW, two_metrics(9), "mmlu")
     with pytest.raises(ValueError, match="fitted to different logs: no run has both"):

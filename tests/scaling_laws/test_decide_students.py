@@ -141,6 +141,7 @@ def test_not_reachable_says_the_top(curve):
     found = sl.decide.labels_needed(curve, at_least=0.95)
     assert not found.found
     assert found.answer.startswith("not reachable: top 0.")
+    assert found.answer.endswith("], probability 0.00 at most")
     top, low, high = found.values["top_task_accuracy"]
     assert low < top < high < 0.95
     assert np.isinf(found.values["n"])
