@@ -214,9 +214,9 @@ def _data(fit: Fit) -> dict[str, str]:
 def _counts(fit: Fit) -> list[str]:
     """Return rows, configurations, and the units that share an error where those are others."""
     problem = fit.problem
-    groups = {"configuration": problem.configuration, problem.unit_kind: problem.unit}
-    told = [(len(np.unique(codes)), kind) for kind, codes in groups.items()]
-    return [f"{n} {kind}{'s' * (n != 1)}" for n, kind in ((problem.n, "row"), *told)]
+    counts = {"row": problem.n, "configuration": len(np.unique(problem.configuration))}
+    told = [f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items()]
+    return told if problem.unit_kind in counts else [*told, problem.units]
 
 
 def _checkpoints(fit: Fit) -> str:

@@ -20,7 +20,7 @@ from scaling_laws.problem import as_log, pick_metric
 from scaling_laws.result import Fit
 from scaling_laws.rolling import held_axis
 from scaling_laws.runs import Note, Run, RunLog
-from scaling_laws.validation import Holdout, choose, hardest_rows, judge
+from scaling_laws.validation import Holdout, choose, hardest_rows, judge, rest_of
 
 __all__ = ["Backtest", "backtest"]
 
@@ -268,7 +268,7 @@ def _judge_curve(
     whole = _first_fit(laws, log, metric, passed)
     along = axis or held_axis([whole], None)
     hard = hardest_rows(log, along, whole, leave)
-    easy = log.select(~hard)
+    easy = rest_of(log, hard)
     choice = choose(laws, easy, whole.metric, by=along, **passed)
 
     def judged(fitted: Fit | Forecast) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .metrics import Metric
 from .readers.table import row_codes
+from .shared import repeats, shared_models
 
 __all__ = ["configurations", "evaluation_variance", "noise_shares"]
 
@@ -89,18 +90,22 @@ def noise_shares(
     indicator of chains, the two variances solve the equations of the quadratic forms
     ``E y'My = s_e² (N - C) + s_a² tr(Z'MZ)`` and
     ``E y'MZZ'My = s_e² tr(Z'MZ) + s_a² tr((Z'MZ)²)`` (Rao, MINQUE, 1971, with weight 0 for chains).
-    The mean evaluation variance is then taken off s_e².
+    The mean evaluation variance is then taken off s_e². Rows that repeat a model which several
+    chains share (`shared.shared_models`) are no seeds of it: the model counts once.
     """
     score = frame[metric.name].to_numpy()
     variance = evaluation_variance(frame, metric)
     used = np.isfinite(score) & ((score > 0) | (metric.link != "log"))
     if "status" in frame:
         used &= (frame["status"] != "failed").to_numpy()
+    rows = np.flatnonzero(used)
+    again = rows[repeats(shared_models(frame.iloc[rows]))]
+    used[again] = False
     score, variance, configuration = score[used], variance[used], configuration[used]
     if metric.link == "log":
         score, variance = np.log(score), variance / score**2
     chain = _chains(frame["chain_id"][used]) if "chain_id" in frame else None
-    evaluation = _evaluation(variance)
+    evaluation = _evaluation(variance, len(again))
     shares = (evaluation, *_runs(score, configuration, chain, evaluation))
     total = sum(s.variance for s in shares if np.isfinite(s.variance))
     return pd.DataFrame(
@@ -121,12 +126,13 @@ def _chains(names: pd.Series[str]) -> NDArray[np.int64] | None:
     return None if (codes < 0).any() else codes.astype(np.int64)
 
 
-def _evaluation(variance: Floats) -> _Share:
+def _evaluation(variance: Floats, again: int) -> _Share:
     known = variance[np.isfinite(variance)]
+    once = f" {again} more repeat a model that chains share; it counts once." if again else ""
     if not len(known):
         told = "cannot be tested: no row has a standard error or, for a proportion, test items."
-        return _Share("evaluation", np.nan, 0, told)
-    told = f"from the test sets of {len(known)} of {len(variance)} rows."
+        return _Share("evaluation", np.nan, 0, told + once)
+    told = f"from the test sets of {len(known)} of {len(variance)} rows.{once}"
     return _Share("evaluation", float(known.mean()), len(known), told)
 
 

@@ -14,6 +14,7 @@ from scaling_laws.laws.base import Law
 from scaling_laws.metrics import METRICS, Metric, get_metric
 from scaling_laws.model import Link, Model, bind
 from scaling_laws.runs import Note, RunLog, read_runs
+from scaling_laws.shared import repeats, shared_models
 
 __all__ = ["Problem", "as_log", "build", "level_codes", "pick_metric", "specialise"]
 
@@ -66,6 +67,15 @@ class Problem:
     def n(self) -> int:
         """Number of rows."""
         return len(self.y)
+
+    @property
+    def units(self) -> str:
+        """How many units share an error, in words; a row of no chain is none."""
+        count, kind = len(np.unique(self.unit)), self.unit_kind
+        alone = int(self.frame["chain_id"].isna().sum()) if kind == "chain" else 0
+        count -= alone
+        words = f"{count} {kind}{'s' * (count != 1)}"
+        return f"{words} and {alone} row{'s' * (alone != 1)} of none" if alone else words
 
     @property
     def known(self) -> bool:
@@ -179,6 +189,7 @@ def build(
     if weights is not None and (absent := keep & (extra["weights"] == 0)).any():
         keep &= ~absent
         notes.append(Note("zero_weight", "info", f"{int(absent.sum())} rows left out: weight 0."))
+    shared = _shared(frame, keep, notes)
     if not keep.any():
         raise ValueError(
             f"no row of the log can be used to fit {law.name} to {metric.name}: "
@@ -188,6 +199,9 @@ def build(
     order = np.argsort(codes_all, kind="stable")
     rows = np.flatnonzero(keep)[order]
     used = frame.iloc[rows]
+    if shared[rows].any():
+        # Its luck is that of every chain: it must not be taken for the first one's.
+        used = used.assign(chain_id=used["chain_id"].where(~shared[rows]))
     codes = codes_all[order]
     raw = {a: _column(used, a) for a in axes}
     sign = -1 if kind == "logit" and metric.direction == "higher" else 1
@@ -275,6 +289,22 @@ def _usable(
     for factor in law.by:
         leave_out(frame[factor].isna().to_numpy(dtype=bool), "no_factor", f"no {factor}")
     return keep, notes
+
+
+def _shared(frame: pd.DataFrame, keep: NDArray[np.bool_], notes: list[Note]) -> NDArray[np.bool_]:
+    """Leave out, in place, what repeats a model that chains share; return the rows that stay."""
+    shared = np.zeros(len(frame), bool)
+    rows = np.flatnonzero(keep)
+    codes = shared_models(frame.iloc[rows])
+    shared[rows] = codes >= 0
+    keep[rows] = ~repeats(codes)
+    if count := len(rows) - int(keep.sum()):
+        sentence = (
+            f"{count} row{'s' * (count > 1)} left out: they repeat a model that several chains "
+            "share, which counts once and in no chain."
+        )
+        notes.append(Note("shared_model", "info", sentence))
+    return shared & keep
 
 
 def _units(

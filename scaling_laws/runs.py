@@ -23,6 +23,7 @@ from .readers.long import gather, spread
 from .readers.schema import SCHEMA_VERSION, Run, Schema, schema_of
 from .readers.table import Note, Rejection, RunLogError, Table
 from .readers.write import append_run, template, write_jsonl
+from .shared import repeats, shared_models
 
 __all__ = [
     "SCHEMA_VERSION", "Note", "Run", "RunLog", "RunLogError", "append_run", "read_runs", "template",
@@ -359,8 +360,24 @@ def _table(log: RunLog) -> Table:
 def _log(table: Table, schema: Schema) -> RunLog:
     frame = pd.DataFrame(dict(table.columns), index=pd.RangeIndex(len(table.rows)))
     rejections = tuple(sorted(table.rejected, key=lambda rejection: rejection.row))
-    notes = tuple(dict.fromkeys((*table.notes, *hints(table, schema))))
+    told = (*table.notes, *hints(table, schema), *_shared(frame, table.source))
+    notes = tuple(dict.fromkeys(told))
     return RunLog(
         frame, table.rows, table.source, notes, rejections, schema, table.counts,
         measured=table.measured & set(table.columns).difference(schema.rules), files=table.files,
     )  # fmt: skip
+
+
+def _shared(frame: pd.DataFrame, source: str) -> Iterator[Note]:
+    """Tell of rows that are one model, logged by each of the chains that share it."""
+    codes = shared_models(frame)
+    again = repeats(codes)
+    if again.any():
+        models, count = len(np.unique(codes[codes >= 0])), int(again.sum())
+        yield Note(
+            "shared_model",
+            "info",
+            f"{source}: {count} row{'s' * (count != 1)} repeat{'s' * (count == 1)} a model that "
+            f"several chains share ({models} such model{'s' * (models != 1)}, the same in every "
+            "field but the names of chain and run); noise and fits count it once.",
+        )

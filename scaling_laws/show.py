@@ -174,10 +174,9 @@ def _head(fit: Fit, digits: int) -> Iterator[Line]:
     metric, problem = fit.metric, fit.problem
     meaning = f" ({metric.meaning})" if metric.meaning else ""
     yield Line("metric", f"{metric.name}{meaning}, {metric.direction} is better")
-    groups = len(np.unique(problem.unit))
     by = f", {len(fit.model.levels)} levels of {'|'.join(fit.law.by)}" if fit.law.by else ""
     source = f" from {fit.source}" if fit.source else ""
-    yield Line("rows", f"{problem.n}{source}; {groups} {problem.unit_kind}s{by}")
+    yield Line("rows", f"{problem.n}{source}; {problem.units}{by}")
     yield Line("objective", _objective(fit))
 
 

@@ -24,9 +24,10 @@ from scaling_laws.result import Fit
 from scaling_laws.rolling import Rolled, held_axis, ordered_levels, roll
 from scaling_laws.runs import Note, RunLog
 from scaling_laws.scatter import lack_of_fit
+from scaling_laws.shared import shared_models
 from scaling_laws.verdict import Verdict, judge_problem
 
-__all__ = ["Choice", "Forecast", "Holdout", "choose", "hardest_rows", "holdout", "judge"]
+__all__ = ["Choice", "Forecast", "Holdout", "choose", "hardest_rows", "holdout", "judge", "rest_of"]
 
 Array = NDArray[np.float64]
 AnyLaw = Law | Callable[..., Any]
@@ -319,7 +320,7 @@ def holdout(
     whole = fit(laws[0], log, wanted, **options)
     axis = by or held_axis([whole], None)
     hard = hardest_rows(log, axis, whole, 3 if leave is None else leave, train)
-    easy = log.select(~hard)
+    easy = rest_of(log, hard)
     if several:
         fitted: Fit | Forecast = choose(laws, easy, wanted, **options).forecast
     else:
@@ -362,6 +363,12 @@ def hardest_rows(
     if not hard.any():
         raise ValueError(f"nothing is held out: no row lies above the cut of {by}.")
     return hard
+
+
+def rest_of(log: RunLog, hard: NDArray[np.bool_]) -> RunLog:
+    """Return the log without the rows held out, and without those that repeat their model."""
+    models = shared_models(log.frame)
+    return log.select(~(hard | np.isin(models, models[hard & (models >= 0)])))
 
 
 def judge(

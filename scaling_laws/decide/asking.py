@@ -255,7 +255,9 @@ def decisive_run(
     kind, which = one.problem.unit_kind, str(first["which"])
     if first["change"] == 0:
         return f"no single {kind} moves the answer"
-    unit = which if which.startswith(kind) else f"the {kind} {which}"
+    # A row of no chain is one run.
+    kind = "run at" if kind == "chain" else kind
+    unit = which if which.startswith(("chain", kind)) else f"the {kind} {which}"
     without, base = float(first["answer"]), float(first["answer"]) - float(first["change"])
     digits = 3
     while digits < 6 and number(without, digits) == number(base, digits):

@@ -152,7 +152,7 @@ def _unit_names(base: Fit, table: pd.DataFrame, units: list[Any]) -> list[str]:
     """Return the names of few chains, if short; other units have none."""
     if len(units) > _NAMED or base.problem.unit_kind != "chain":
         return []
-    chain = base.problem.frame["chain_id"].groupby(table["unit"]).first()
+    chain = base.problem.frame["chain_id"].fillna("none").groupby(table["unit"]).first()
     names = [str(chain[unit]) for unit in units]
     return names if max(map(len, names)) <= _LETTERS else []
 
