@@ -131,36 +131,65 @@ def _notes(notes: Sequence[Any]) -> list[dict[str, str]]:
 @app.command()
 def demo(
     out: Annotated[
-        Path | None, typer.Option(help="Write text, figure, tables and fits here.")
+        Path | None, typer.Option(help="Write text, figures, tables and fits here.")
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Published points in place of the real runs.")
+    ] = False,
     template: Annotated[
         Path | None, typer.Option(help="Write an empty table of a whole design here (.csv).")
     ] = None,
     log: Annotated[Path | None, typer.Option(help="A filled table, or any run log.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Do the main job on published points, or on your table: F1 and MMLU by examples, size, format.
+    """Do the main job on real runs, on published points, or on your table.
 
-    Without a table: F1 against examples x size, MMLU against kept, from published points.
+    The runs come with the library: laws of examples x kept x format of a task and of general
+    knowledge, predictions, half points, which skill goes first, hold-outs.
     """
+    if published and not (template is None and log is None):
+        raise ValueError("--published shows points that come with the library; leave out --log.")
     if template is not None or log is not None:
         _demo_table(template, log, out, as_json)
         return
-    from scaling_laws.demo import run_demo
-
+    run = _published_demo if published else _runs_demo
     with _waiting("fitting"):
-        shown = run_demo()
+        shown, plain = run()
         text = shown.text()
-        written = [] if out is None else shown.save(out)
-    _show(text, as_json, lambda: {
-        "headlines": _fit_plain(shown.headlines), "distilled": _fit_plain(shown.distilled),
-        "pruned": _fit_plain(shown.pruned),
-        "holdout": {"are": shown.held.are, "coverage": shown.held.coverage,
-                    "baselines": dict(shown.held.baselines)},
-        "written": [str(p) for p in written],
-    })  # fmt: skip
+        written: list[Path] = [] if out is None else shown.save(out)
+    _show(text, as_json, lambda: {**plain(), "written": [str(p) for p in written]})
     if written and not as_json:
         print("\nWritten: " + ", ".join(str(p) for p in written))
+
+
+def _runs_demo() -> tuple[Any, Callable[[], dict[str, Any]]]:
+    from scaling_laws.demo import run_demo
+
+    shown = run_demo()
+    return shown, lambda: {
+        "rows": len(shown.log), "fitted": len(shown.students),
+        "fits": {k: _fit_plain(c.best) for k, c in shown.choices.items()},
+        "weights": {k: dict(c.forecast.weights) for k, c in shown.choices.items()},
+        "predictions": shown.predictions.to_dict("records"),
+        "half_points": {" ".join(k): r.to_dict() for k, r in shown.halves.items()},
+        "divergence": {k: r.to_dict() for k, r in shown.gaps.items()},
+        "holdout": {" ".join(k): _held_plain(h) for k, h in shown.held.items()},
+        "undecided": dict(shown.undecided),
+    }  # fmt: skip
+
+
+def _published_demo() -> tuple[Any, Callable[[], dict[str, Any]]]:
+    from scaling_laws.demo_published import run_published
+
+    shown = run_published()
+    return shown, lambda: {
+        "headlines": _fit_plain(shown.headlines), "distilled": _fit_plain(shown.distilled),
+        "pruned": _fit_plain(shown.pruned), "holdout": _held_plain(shown.held),
+    }  # fmt: skip
+
+
+def _held_plain(held: Any) -> dict[str, Any]:
+    return {"are": held.are, "coverage": held.coverage, "baselines": dict(held.baselines)}
 
 
 def _demo_table(template: Path | None, log: Path | None, out: Path | None, as_json: bool) -> None:
@@ -178,7 +207,7 @@ def _demo_table(template: Path | None, log: Path | None, out: Path | None, as_js
     _show(text, as_json, lambda: {
         "fits": {k: _fit_plain(f) for k, f in shown.fits.items()},
         "collapses": {k: _fit_plain(f) for k, f in shown.collapses.items()},
-        "holdout": {k: {"are": h.are, "coverage": h.coverage} for k, h in shown.held.items()},
+        "holdout": {k: _held_plain(h) for k, h in shown.held.items()},
         "failed": dict(shown.failed), "written": [str(p) for p in made],
     })  # fmt: skip
 

@@ -1,194 +1,220 @@
-"""The main job on published points, without network: fit, check, hold out, predict, draw.
+"""The main job on real runs, without network: laws, predictions, where skills are lost, hold-outs.
 
-Two cases. F1 against examples and model size: nine points with standard errors of .02 to .05,
-enough for a law with wide intervals. MMLU against the fraction kept: five points that fix where the
-score is half lost, and say nothing of how steeply.
+The runs are those of `load_example`. Skill at the task and general knowledge are each a law of
+examples x fraction kept x format; what the rows do not fix yet is said, with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
-from scaling_laws.fitting import fit
-from scaling_laws.laws import Collapse, Compressed
-from scaling_laws.presets import POINTS, load_points
-from scaling_laws.show import number
-from scaling_laws.validation import Holdout, holdout
-from scaling_laws.wrapping import wrapped
+from scaling_laws.candidates import forms_for
+from scaling_laws.decide.curves import divergence, half_point
+from scaling_laws.decide.result import Result
+from scaling_laws.demo_rows import GENERAL, METRICS, TASK, places, plain_students
+from scaling_laws.example import load_example
+from scaling_laws.runs import RunLog
+from scaling_laws.validation import Choice, Holdout, choose, holdout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from scaling_laws.result import Fit
-
 __all__ = ["Demo", "run_demo"]
 
-LARGEST = 8.03e9
+# Levels of an axis without which one held out would be forecast from a single other one.
+_FEWEST = 3
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Demo:
     """Everything the demo shows.
 
     Attributes
     ----------
-    headlines : Fit
-        F1 of nine tuned Llama students.
-    held : Holdout
-        The same law, the largest data set held out.
-    distilled, pruned : Fit
-        MMLU of pruned Qwen3-8B students after and before distillation.
+    log : RunLog
+        All rows.
+    students : RunLog
+        Those that are fitted: distilled students of the grid.
+    choices : mapping of str to Choice
+        Metric -> forms and their Forecast.
+    held : mapping of (str, str) to Holdout
+        Metric and axis -> its hardest level forecast from the others.
+    halves : mapping of (str, str) to Result
+        Metric and format -> where half of the skill is lost.
+    gaps : mapping of str to Result
+        Format -> how much more of the task is kept than of general knowledge, or the other way
+        round where that is shown instead.
+    undecided : mapping of str to str
+        What these rows cannot answer, and why.
     """
 
-    headlines: Fit
-    held: Holdout
-    distilled: Fit
-    pruned: Fit
+    log: RunLog
+    students: RunLog
+    choices: Mapping[str, Choice]
+    held: Mapping[tuple[str, str], Holdout]
+    halves: Mapping[tuple[str, str], Result]
+    gaps: Mapping[str, Result]
+    undecided: Mapping[str, str]
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One new training run (90 %) of each format and size, where questions are asked.
+
+        ``format, examples, kept``; for each metric ``NAME, NAME_low, NAME_high``; ``support``: seen
+        where a student was trained, else inside or outside what was seen, the latter if it is that
+        for any metric.
+        """
+        frame = self.students.frame
+        sizes = sorted(frame["kept"].unique(), reverse=True)
+        points = [{**at, "kept": k} for at in places(self.students) for k in sizes]
+        table = pd.DataFrame(points, columns=["format", "examples", "kept"])
+        seen = pd.MultiIndex.from_frame(table).isin(pd.MultiIndex.from_frame(frame[[*table]]))
+        outside = np.zeros(len(table), np.bool_)
+        out = table.copy()
+        for metric, choice in self.choices.items():
+            found = choice.forecast.predict(table, interval="run")
+            outside |= (found["support"] == "outside").to_numpy(dtype=bool)
+            for column, end in (("estimate", ""), ("low", "_low"), ("high", "_high")):
+                out[f"{metric}{end}"] = found[column].to_numpy(dtype=float)
+        return out.assign(support=np.where(seen, "seen", np.where(outside, "outside", "inside")))
 
     def text(self) -> str:
         """Return the demo as text."""
-        return "\n".join([*_headline_lines(self), "", *_collapse_lines(self)])
+        from scaling_laws.demo_show import lines
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write the text, both figures, both tables of predictions, and the fits."""
-        out = Path(folder)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "demo.txt").write_text(self.text() + "\n", encoding="utf-8")
-        made = [out / "demo.txt", self.figure(out / "demo.png")]
-        _examples_table(self.headlines).to_csv(out / "headlines.csv", index=False)
-        made.append(out / "headlines.csv")
-        made.append(self.headlines.save(out / "headlines.json"))
-        made.append(self.distilled.save(out / "collapse.json"))
-        return made
-
-    def figure(self, path: Path) -> Path:
-        """Draw both cases and save them."""
-        from scaling_laws.plot import save_figure
-
-        save_figure(self.plot().axes[0], path)
-        return path
+        return "\n".join(lines(self))
 
     def plot(self) -> Figure:
-        """Draw both cases side by side."""
-        from matplotlib.figure import Figure
+        """Draw the task and general knowledge against what is kept, side by side."""
+        from scaling_laws.demo_show import draw
 
-        figure = Figure(figsize=(11.5, 4.4), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        self.headlines.plot(left, run=False)
-        # The legend stands where a title would.
-        left.get_legend().set_title("More labels or a larger student?", prop={"size": "medium"})
-        left.set_ylim(0.3, 1.0)
-        self.distilled.plot(right, run=False)
-        right.set_title("Half of MMLU's skill is gone at a known size;\nhow steeply is not known",
-                        loc="left", fontsize="medium")  # fmt: skip
-        half = _half_point(self.distilled)
-        right.axvspan(half["low"], half["high"], color="#D55E00", alpha=0.18, linewidth=0)
-        right.annotate(
-            f"half lost at {half['estimate']:.2f}\n({half['low']:.2f} to {half['high']:.2f})",
-            (half["estimate"], 0.30), ha="left", fontsize="small", color="#D55E00",
-            xytext=(6, 0), textcoords="offset points",
-        )  # fmt: skip
-        return figure
+        return draw(self)
 
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write text, predictions, figures, and the best fit of each metric."""
+        from scaling_laws import plot
 
-def run_demo() -> Demo:
-    """Fit both cases."""
-    law = Compressed("multiplicative", size="params", full=LARGEST)
-    headlines = load_points("headline-f1")
-    qwen = load_points("qwen3-8b-pruned")
-    whole_and = {
-        phase: qwen.frame[qwen.frame["phase"].isin(["teacher", phase])].assign(phase=phase)
-        for phase in ("distilled", "pruned")
-    }
-    return Demo(
-        headlines=fit(law, headlines, "task_f1"),
-        held=holdout(law, headlines, "task_f1", by="examples", leave=1),
-        distilled=fit(Collapse(), whole_and["distilled"], "mmlu"),
-        pruned=fit(Collapse(), whole_and["pruned"], "mmlu"),
-    )
+        out = Path(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        made = [out / "demo.txt", out / "predictions.csv"]
+        made[0].write_text(self.text() + "\n", encoding="utf-8")
+        self.predictions.to_csv(made[1], index=False)
+        for name, figure in self._figures():
+            made.append(out / f"{name}.png")
+            plot.save_figure(figure(), made[-1])
+        made += [c.best.save(out / f"{metric}.json") for metric, c in self.choices.items()]
+        return made
+
+    def _figures(self) -> Iterator[tuple[str, Callable[[], Any]]]:
+        from scaling_laws import plot
+
+        if self.choices:
+            yield "demo", self.plot
+        for metric, choice in self.choices.items():
+            yield f"{metric}-kept", partial(plot.degradation, choice.forecast, plot.blank(170))
+            if _is_axis(choice, "examples"):
+                yield (
+                    f"{metric}-examples",
+                    partial(plot.learning_curve, choice.forecast, plot.blank(170)),
+                )
+        if self.gaps:
+            pair = (self.choices[name].forecast for name in (TASK, GENERAL))
+            yield "divergence", partial(plot.divergence, *pair)
 
 
-def _half_point(one: Fit) -> dict[str, float]:
-    """Return estimate, low and high of the half-collapse point."""
-    row = one.derived[["estimate", "low", "high"]].to_dict("index")["half_point"]
-    return {str(k): float(v) for k, v in row.items()}
+def run_demo(log: RunLog | None = None) -> Demo:
+    """Fit the three metrics, hold out, and ask where skills are lost.
+
+    Parameters
+    ----------
+    log : RunLog, optional
+        Rows of the grid behind `load_example`, the default.
+    """
+    whole = load_example() if log is None else log
+    students = plain_students(whole)
+    undecided: dict[str, str] = {}
+    choices: dict[str, Choice] = {}
+    held: dict[tuple[str, str], Holdout] = {}
+    halves: dict[tuple[str, str], Result] = {}
+    gaps: dict[str, Result] = {}
+    for metric in METRICS:
+        _ask(choices, metric, undecided, f"Law of {metric}", partial(_choose, students, metric))
+    for metric in choices:
+        for axis in ("kept", "examples"):
+            _ask(held, (metric, axis), undecided, f"Hold-out of {metric} by {axis}",
+                 partial(_hold_out, students, metric, axis))  # fmt: skip
+    for at in places(students):
+        format = at["format"]
+        for metric in (m for m in (TASK, GENERAL) if m in choices):
+            _ask(halves, (metric, format), undecided, f"Half point of {metric}, {format}",
+                 partial(half_point, choices[metric].forecast, **_known(choices[metric], at)),
+                 )  # fmt: skip
+        if {TASK, GENERAL} <= set(choices):
+            _ask(gaps, format, undecided, f"Divergence, {format}", partial(_gap, choices, at))
+    return Demo(whole, students, choices, held, halves, gaps, undecided)
 
 
-def _examples_table(fitted: Fit) -> pd.DataFrame:
-    """Predictions for a new run of each size, inside and beyond the data."""
-    sizes = sorted(fitted.problem.frame["params"].unique())
-    points = pd.DataFrame([(p, n) for p in sizes for n in (5_000, 25_000, 100_000)],
-                          columns=["params", "examples"])  # fmt: skip
-    return fitted.predict(points, interval="run")
+def _ask(
+    found: MutableMapping[Any, _T],
+    key: Any,
+    undecided: MutableMapping[str, str],
+    name: str,
+    question: Callable[[], _T],
+) -> None:
+    """Keep the answer, or why there is none."""
+    try:
+        found[key] = question()
+    except ValueError as why:
+        undecided[name] = str(why)
 
 
-def _headline_lines(demo: Demo) -> Iterator[str]:
-    about = POINTS["headline-f1"]
-    yield "1. How good is a student on its job? F1 against examples and parameters"
-    yield from wrapped("source", about.source)
-    yield from wrapped("about", about.about)
-    yield ""
-    yield repr(demo.headlines)
-    yield ""
-    yield "One new training run (90 %):"
-    yield from _prediction_lines(_examples_table(demo.headlines))
-    yield ""
-    yield repr(demo.held)
-    yield ""
-    yield "What these points cannot tell:"
-    for sentence in (
-        "Whether labels or training steps raise F1: every run had the same number of epochs, so "
-        "both grow together.",
-        "Anything about pruned students: the three sizes are three pretrained models.",
-        "The ceiling: with 100 evaluation items, .95 and 1.00 are two standard errors apart.",
-    ):
-        yield from wrapped("-", sentence, 2)
+def _scored(students: RunLog, metric: str) -> RunLog:
+    if metric not in students.metrics:
+        raise ValueError(f"no student has a {metric}.")
+    return students.select(students.frame[metric].notna().to_numpy(dtype=bool))
 
 
-def _prediction_lines(table: pd.DataFrame) -> Iterator[str]:
-    yield f"  {'parameters':>10} {'examples':>9} {'F1':>6}   {'interval':<15} support"
-    for row in table.to_dict("records"):
-        ends = f"{row['low']:.3f} - {row['high']:.3f}"
-        yield (
-            f"  {row['params'] / 1e9:>9.2f}B {row['examples']:>9,.0f} {row['estimate']:>6.3f}   "
-            f"{ends:<15} {row['support']}"
+def _choose(students: RunLog, metric: str) -> Choice:
+    rows = _scored(students, metric)
+    return choose(forms_for(rows, metric), rows, metric)
+
+
+def _hold_out(students: RunLog, metric: str, axis: str) -> Holdout:
+    rows = _scored(students, metric)
+    levels = rows.frame[axis].nunique()
+    if levels < _FEWEST:
+        raise ValueError(
+            f"{axis} has {levels} level{'s' * (levels > 1)}; it takes {_FEWEST} to forecast one "
+            "from others."
         )
+    return holdout(forms_for(rows, metric), rows, metric, by=axis, leave=1)
 
 
-def _collapse_lines(demo: Demo) -> Iterator[str]:
-    about = POINTS["qwen3-8b-pruned"]
-    yield "2. When does general knowledge collapse? MMLU against the fraction kept"
-    yield from wrapped("source", about.source)
-    yield from wrapped("about", about.about)
-    yield ""
-    yield repr(demo.distilled)
-    yield ""
-    for words, one in (("After", demo.distilled), ("Before", demo.pruned)):
-        half = _half_point(one)
-        s = one.parameters.loc["s"]
-        loose = any(n.code == "not_identified" and n.sentence.startswith("s ") for n in one.notes)
-        steep = (
-            f"not identified, {s['low']:.3g} or more"
-            if loose
-            else f"{s['estimate']:.3g} ({s['low']:.3g} to {s['high']:.3g})"
-        )
-        yield from wrapped(
-            words,
-            f"distillation half of the skill above guessing is lost at "
-            f"{number(half['estimate'])} kept ({number(half['low'])} to "
-            f"{number(half['high'])}); steepness {steep}.",
-        )
-    yield ""
-    yield "What these points cannot tell:"
-    for sentence in (
-        "How steep the collapse is: only one size lies on the slope, so any steepness above the "
-        "lower end fits. Add sizes between .67 and .81.",
-        "What happens below .67: the law says guessing, no point does.",
-        "Run-to-run noise: one student a size.",
-    ):
-        yield from wrapped("-", sentence, 2)
+def _gap(choices: Mapping[str, Choice], at: Mapping[str, Any]) -> Result:
+    """Ask which skill goes first: general knowledge, or else the task."""
+    fits = {name: choices[name].forecast for name in (TASK, GENERAL)}
+    point = _known(choices[TASK], at)
+    found = divergence(fits, task=TASK, general=GENERAL, **point)
+    if found.found:
+        return found
+    other = divergence(fits, task=GENERAL, general=TASK, **point)
+    return other if other.found else found
+
+
+def _is_axis(choice: Choice, name: str) -> bool:
+    return any(a.name == name for a in choice.best.law.axis_list())
+
+
+def _known(choice: Choice, at: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a law is a function of, among the values of a place."""
+    law = choice.best.law
+    names = {*law.by, *(a.name for a in law.axis_list())}
+    return {k: v for k, v in at.items() if k in names}

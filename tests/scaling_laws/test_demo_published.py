@@ -1,0 +1,103 @@
+"""The demo on published points: points as published, its answers, its files."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+import scaling_laws as sl
+from scaling_laws.demo_published import run_published
+from scaling_laws.presets import POINTS, load_points
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return run_published()
+
+
+def test_points_are_the_published_ones():
+    f1 = load_points("headline-f1").frame.set_index(["params", "examples"])["task_f1"].unstack()
+    assert f1.to_numpy().tolist() == [[0.54, 0.78, 0.90], [0.85, 0.89, 0.95], [0.84, 0.94, 0.95]]
+    mmlu = load_points("qwen3-8b-pruned").frame.pivot(index="kept", columns="phase", values="mmlu")
+    assert mmlu["distilled"].dropna().tolist() == [0.4620, 0.7302, 0.7166, 0.7421]
+    assert mmlu["pruned"].dropna().tolist() == [0.2351, 0.5084, 0.7038, 0.7396]
+    assert mmlu.loc[1.0, "teacher"] == 0.7493
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_every_table_reads_clean_and_names_its_source(name):
+    log = load_points(name)
+    assert not len(log.rejected)
+    assert POINTS[name].source
+    assert POINTS[name].about
+
+
+def test_unknown_points():
+    with pytest.raises(KeyError, match="there are headline-f1"):
+        load_points("absent")
+
+
+def test_standard_errors_are_binomial_for_100_items():
+    frame = load_points("headline-f1").frame
+    p = frame["task_f1"]
+    # Typed with four decimals.
+    np.testing.assert_allclose(frame["task_f1_se"], np.sqrt(p * (1 - p) / 100), atol=5.1e-5)
+
+
+@pytest.mark.parametrize(("phase", "half"), [("distilled", 0.68), ("pruned", 0.81)])
+def test_half_points(demo, phase, half):
+    """Independent of the law: MMLU crosses halfway between two published sizes."""
+    row = getattr(demo, phase).derived.loc["half_point"]
+    assert row["estimate"] == pytest.approx(half, abs=0.005)
+    assert row["low"] < half < row["high"]
+
+
+def test_steepness_is_not_identified(demo):
+    row = demo.distilled.parameters.loc["s"]
+    assert row["high"] > 5 * row["low"]
+    assert np.isnan(row["se"])
+    assert "steepness not identified" in " ".join(demo.text().split())
+
+
+def test_more_labels_and_parameters_help(demo):
+    points = {"params": [1.236e9, 8.03e9], "examples": 10_000}
+    small, large = demo.headlines.predict(points, interval=None)["estimate"]
+    assert small < large
+    assert demo.headlines.problem.n == 9
+    assert len(demo.held.frame) == 3
+
+
+def test_text_says_what_the_points_cannot_tell(demo):
+    text = demo.text()
+    words = " ".join(text.split())
+    assert words.count("What these points cannot tell:") == 2
+    assert "labels or training steps" in words
+    assert "binomial size for 100 items" in words
+    assert "half of the skill above guessing is lost at 0.681 kept" in words
+    assert max(map(len, text.split("\n"))) <= 100
+
+
+def test_it_is_repeatable(demo):
+    assert run_published().text() == demo.text()
+
+
+def test_no_title_lies_under_a_legend(demo):
+    figure = demo.plot()
+    figure.savefig(io.BytesIO(), format="png")
+    for ax in figure.axes:
+        title = ax.get_title(loc="left")
+        legend = ax.get_legend()
+        assert title or legend.get_title().get_text()
+        assert not (title and legend)
+
+
+def test_files(demo, tmp_path):
+    written = demo.save(tmp_path / "out")
+    assert {p.name for p in written} == {p.name for p in (tmp_path / "out").iterdir()}
+    for path in written:
+        assert path.stat().st_size > 200
+    figure = tmp_path / "out" / "demo.png"
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert sl.load(tmp_path / "out" / "headlines.json").values == demo.headlines.values
+    assert json.loads((tmp_path / "out" / "collapse.json").read_text())["format"]
