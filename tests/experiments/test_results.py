@@ -7,6 +7,8 @@ import pytest
 import scaling_laws as sl
 from distill.general import GENERAL_KL
 from experiments import grids
+from experiments.findings.parts import read
+from scaling_laws.demo_rows import plain_students
 
 LOG = Path(__file__).parents[2] / "experiments" / "results" / "smollm2-135m.jsonl"
 
@@ -51,3 +53,9 @@ def test_scores_have_their_errors(log):
     for metric in ("task_f1", "task_accuracy", "task_nll", "task_brier", "quiz"):
         assert (distilled[f"{metric}_se"] > 0).all()
         assert (distilled[f"{metric}_n"] >= 1000).all()
+
+
+def test_the_demo_fits_what_the_findings_fit(log):
+    """Both know the students of the grid by another rule: names of chains, and columns."""
+    assert len(plain_students(log))
+    assert set(plain_students(log).frame["run_id"]) == set(read(LOG).students.frame["run_id"])
