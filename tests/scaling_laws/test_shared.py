@@ -79,6 +79,10 @@ def test_the_measured_teacher_is_no_seed_of_itself():
         ({"wall_s": None}, False),  # trained twice from two seeds, and as good by chance
         ({"wall_s": None, "seed": 1}, True),
         ({"wall_s": None, "examples": None}, True),  # as it was given, never trained
+        ({"wall_s": [2174.03, 2142.31]}, False),
+        ({"wall_s": [2174.03, 2142.31], "task_nll": 0.2898533375}, True),  # done again, to the bit
+        ({"wall_s": [2174.03, 2142.31], "task_nll": 0.29}, False),  # typed: equal by rounding
+        ({"wall_s": None, "task_nll": [0.2898533375, 0.2898533376]}, False),
         ({"mmlu_n": [4000, 2000]}, False),
         ({"mmlu": [0.7012, 0.7013]}, False),
         ({"format": ["label", "cot"]}, False),
