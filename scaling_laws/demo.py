@@ -50,8 +50,7 @@ class Demo:
     halves : mapping of (str, str) to Result
         Metric and format -> where half of the skill is lost.
     gaps : mapping of str to Result
-        Format -> how much more of the task is kept than of general knowledge, or the other way
-        round where that is shown instead.
+        Format -> how much more of the task is kept than of general knowledge.
     undecided : mapping of str to str
         What these rows cannot answer, and why.
     """
@@ -199,14 +198,8 @@ def _hold_out(students: RunLog, metric: str, axis: str) -> Holdout:
 
 
 def _gap(choices: Mapping[str, Choice], at: Mapping[str, Any]) -> Result:
-    """Ask which skill goes first: general knowledge, or else the task."""
     fits = {name: choices[name].forecast for name in (TASK, GENERAL)}
-    point = _known(choices[TASK], at)
-    found = divergence(fits, task=TASK, general=GENERAL, **point)
-    if found.found:
-        return found
-    other = divergence(fits, task=GENERAL, general=TASK, **point)
-    return other if other.found else found
+    return divergence(fits, task=TASK, general=GENERAL, **_known(choices[TASK], at))
 
 
 def _is_axis(choice: Choice, name: str) -> bool:
