@@ -268,11 +268,11 @@ def exchange_rate(
     last = row_of(found.frame, len(found.frame) - 1)
     names = found.names
     ratio, n_b = last["ratio"], number(last["at"])
-    ends = f"[{_times(last['ratio_low'])}, {_times(last['ratio_high'])}]"
+    ends = f"[{_rate(last['ratio_low'])}, {_rate(last['ratio_high'])}]"
     answer = (
         f"{names[0]} never has the score of {names[1]} with {n_b} {found.axis}"
         if np.isinf(ratio)
-        else f"{names[0]} takes {_times(ratio)} {ends} the {found.axis} of {names[1]} at {n_b}"
+        else f"{names[0]} takes {_rate(ratio)} {ends} times the {found.axis} of {names[1]} at {n_b}"
     )
     reach = None if np.isnan(last["unreachable"]) else 1.0 - last["unreachable"]
     run = _moving_rate(fitted, float(last["at"]), sides, found.axis)
@@ -309,8 +309,9 @@ def _moving_rate(
     return decisive_run(joint, joint.names[0], rate, f"the rate at {number(at)}")
 
 
-def _times(ratio: float) -> str:
-    return "no number of times" if np.isinf(ratio) else f"{number(ratio)} times"
+def _rate(ratio: float) -> str:
+    """Return a rate; without an end where A may never get there."""
+    return "open" if np.isinf(ratio) else number(ratio)
 
 
 def _side(

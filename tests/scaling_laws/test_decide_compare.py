@@ -102,7 +102,11 @@ def test_labels_of_one_format_are_worth_fewer_of_the_other(fit):
 def test_an_exchange_names_its_sides_by_what_sets_them_apart(fit):
     formats = sl.decide.exchange_rate(fit, "label", "cot", kept=0.37)
     assert formats.question == "how many examples of label have the score of cot, at kept 0.370"
-    assert formats.answer.startswith("label takes ")
+    told = re.fullmatch(
+        r"label takes (\S+) \[(\S+), (\S+)\] times the .* of cot at .*", formats.answer
+    )
+    assert float(told[2]) < float(told[1])
+    assert told[3] == "open" or float(told[1]) < float(told[3])
     small, large = ({"kept": k, "format": "cot"} for k in (np.float64(0.37), 0.58))
     sizes = sl.decide.exchange_rate(fit, small, large)
     assert sizes.question.endswith("of kept 0.37 have the score of kept 0.58, at format cot")
