@@ -15,7 +15,7 @@ from scaling_laws.decide import Result
 from .claims import ask
 from .laws import Held, Outcome, read_law
 from .noise import arms, run_noise
-from .parts import GENERAL, LEVEL, TASK, Parts, read
+from .parts import GENERAL, GRID, LEVEL, TASK, Parts, read
 from .retention import alone, gaps, half_points, knees, table_of
 from .rule import RULE, Finding
 from .show import Section
@@ -81,8 +81,22 @@ def _counts(parts: Parts) -> Section:
     cost, told = _cost(parts)
     scores = [m for m in parts.done.metrics if parts.teachers[m].notna().any()]
     teacher = parts.teachers[["format", *scores]].reset_index(drop=True)
-    tables = {"rows": kinds, "teacher": teacher, "cost": cost}
+    tables = {"rows": kinds, "teacher": teacher, "students": _students(parts), "cost": cost}
     return Section("Rows and cost", [*lines, told], tables)
+
+
+def _students(parts: Parts) -> pd.DataFrame:
+    """Return a row for each student with its scores; ``arm`` says what is not as in the grid."""
+    frame = parts.done.frame
+    rows = frame[frame["phase"] == "distilled"]
+    usual = {k: v for k, v in GRID.items() if k not in ("phase", "format")}
+    arm = [" ".join(str(row[k]) for k, v in usual.items() if row[k] != v)
+           for _, row in rows[list(usual)].iterrows()]  # fmt: skip
+    rows = rows.assign(arm=arm).astype({"examples": "Int64", "seed": "Int64"})
+    scores = [n for n in (*METRICS, "task_accuracy", "task_unparsed", "wall_s") if n in rows]
+    order = ["arm", "format", "examples", "seed", "kept"]
+    table = rows[["format", "arm", "examples", "seed", "kept", *scores]]
+    return table.sort_values(order, ascending=[True, True, True, True, False], ignore_index=True)
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -121,6 +121,16 @@ def test_replay_is_no_student_of_the_grid(logged):
     assert len(parts.teachers) == 2
 
 
+def test_every_student_is_listed_with_its_arm(logged):
+    path = logged("listed", sim.TRUE, sim.MAIN[:2] + sim.ARMS)
+    table = next(s for s in sections(path, []) if s.title == "Rows and cost").tables["students"]
+    students = read(path).done.frame.query("phase == 'distilled'")
+    assert len(table) == len(students)
+    assert (table["arm"] == "").sum() == 8
+    assert {"one-shot", "one-shot lora", "scratch one-shot", "replay"} < set(table["arm"])
+    assert sorted(table["task_f1"]) == sorted(students["task_f1"])
+
+
 def test_chains_forecast_from_the_others(logged):
     chains = [c for c in sim.MAIN if c[0] == "label"]
     one = read_law(read(logged("label", sim.TRUE, chains)), "task_f1")
