@@ -47,7 +47,8 @@ class Holdout:
         Kind of the interval: one new evaluation where its noise is known, else one new run.
     level : float
     baselines : Series
-        Mean ``|predicted / observed - 1|`` of what one would do without a law.
+        Mean ``|predicted / observed - 1|`` of what one would do without a law. Where a score of 0
+        was observed, as of a collapsed student, every relative error is infinite: read `rmse`.
     fitted : Fit or Forecast
         Fitted to the other rows.
     """
@@ -417,4 +418,5 @@ def _baselines(
         line = np.polynomial.Polynomial.fit(np.log(x), np.log(y) if positive else y, 1)
         guess = np.asarray(line(np.log(x_new)), float)
         guesses["straight line in log"] = np.exp(guess) if positive else guess
-    return pd.Series({k: float(np.abs(g / observed - 1.0).mean()) for k, g in guesses.items()})
+    with np.errstate(divide="ignore"):
+        return pd.Series({k: float(np.abs(g / observed - 1.0).mean()) for k, g in guesses.items()})

@@ -57,6 +57,17 @@ def test_measures_follow_from_the_frame(curve):
     assert held.baselines["best seen so far"] == pytest.approx(np.abs(best / truth - 1).mean())
 
 
+def test_a_collapsed_student_scores_nothing():
+    """Relative to a score of 0 every error is infinite; those in points are not."""
+    kept = [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    scores = [0.85, 0.8, 0.71, 0.6, 0.43, 0.25, 0.05, 0.0]
+    log = [{"kept": k, "task_f1": s} for k, s in zip(kept, scores, strict=True)]
+    held = sl.holdout(sl.laws.Collapse(), log, "task_f1", by="kept", leave=2)
+    assert np.isinf(held.are)
+    assert np.isinf(held.baselines["mean"])
+    assert held.rmse < 0.1
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
