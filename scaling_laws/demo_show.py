@@ -144,12 +144,16 @@ def _score(value: float, bounded: bool) -> str:
 
 
 def _held(held: Holdout) -> str:
-    best = str(held.baselines.idxmin())
     covered = int(held.frame["covered"].sum())
+    inside = f"{covered} of {len(held.frame)} rows inside {100 * held.level:g} % intervals"
+    zeros = int((held.frame["observed"] == 0).sum())
+    if zeros:
+        # No share can be taken of a score of 0.
+        return f"rmse {number(held.rmse)}, {zeros} of the scores 0; {inside}"
+    best = str(held.baselines.idxmin())
     return (
         f"mean |predicted / observed - 1| {held.are:.1%}, without a law at best "
-        f"{held.baselines.min():.1%} ({best}); {covered} of {len(held.frame)} rows inside "
-        f"{100 * held.level:g} % intervals; rmse {number(held.rmse)}"
+        f"{held.baselines.min():.1%} ({best}); rmse {number(held.rmse)}; {inside}"
     )
 
 

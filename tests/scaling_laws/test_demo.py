@@ -1,6 +1,7 @@
 """The demo on real runs: true answers from simulated logs, reasons from logs that are not done."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import scaling_laws as sl
 from scaling_laws.cli import main
 from scaling_laws.demo import run_demo
 from scaling_laws.demo_rows import GENERAL, METRICS, TASK, places, plain_students
+from scaling_laws.demo_show import _held
 from tests.experiments import simulated as sim
 
 CHAINS = sim.MAIN[:12]  # label and blended, three numbers of examples, two seeds
@@ -99,6 +101,16 @@ def test_text(demo):
         assert f"\n{number}. " in text
     assert "48 of them fitted: distilled students in 12 chains" in " ".join(text.split())
     assert "one run" in text
+
+
+def test_no_share_is_taken_of_a_score_of_zero(demo):
+    held = demo.held[TASK, "kept"]
+    assert "without a law at best" in _held(held)
+    rows = held.frame.assign(observed=0.0, ratio=np.inf)
+    said = _held(replace(held, frame=rows, baselines=held.baselines * np.inf))
+    rmse = np.sqrt(np.mean(rows["estimate"] ** 2))
+    assert said.startswith(f"rmse {rmse:.3g}, {len(rows)} of the scores 0")
+    assert "inf" not in said
 
 
 def test_files(demo, tmp_path):
