@@ -37,6 +37,7 @@ def identifiers_of(fit: Fit) -> dict[str, str]:
 def to_lmfit(fit: Fit) -> lmfit.Parameters:
     """Return `lmfit.Parameters`: values, bounds, held ones, ties, first-order ``stderr``.
 
+    As in lmfit, what has no first-order error has ``stderr = None``; see `Fit.covariance`.
     ``user_data`` keeps a parameter's own name, from which ``fit(parameters=...)`` reads it back.
     """
     import lmfit
@@ -55,7 +56,8 @@ def to_lmfit(fit: Fit) -> lmfit.Parameters:
             made.set(expr=_sum(ties[name], names), min=-np.inf, max=np.inf)
         made.user_data = name
         i = fit.model.names.index(name)
-        made.stderr = None if held else float(np.sqrt(max(float(matrix[i, i]), 0.0)))
+        known = not held and np.isfinite(matrix[i, i])
+        made.stderr = float(np.sqrt(max(float(matrix[i, i]), 0.0))) if known else None
     return out
 
 

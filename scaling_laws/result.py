@@ -26,8 +26,14 @@ from scaling_laws.predictions import draws_of, estimates, predictions
 from scaling_laws.problem import Problem
 from scaling_laws.profiles import Profile, profile
 from scaling_laws.runs import Note
-from scaling_laws.tables import Method, derived_table, parameter_table, residual_table
-from scaling_laws.uncertainty import Kind, covariance, printed
+from scaling_laws.tables import (
+    Method,
+    covariance_table,
+    derived_table,
+    parameter_table,
+    residual_table,
+)
+from scaling_laws.uncertainty import Kind, printed
 
 if TYPE_CHECKING:
     import lmfit  # pyright: ignore[reportMissingTypeStubs]  (it has none)
@@ -151,9 +157,13 @@ class Fit:
         return Bootstrap(pd.DataFrame(printed(self.model, draws.theta)), kind, draws)
 
     def covariance(self) -> pd.DataFrame:
-        """Return the covariance of the printed parameters (first order; see `intervals`)."""
-        _, matrix = covariance(self.problem, self.estimate)
-        return pd.DataFrame(matrix, index=self.model.names, columns=self.model.names)
+        """Return the covariance of the printed parameters, to first order.
+
+        ``(J^T W J / s^2 + P)^-1``, P the precisions of priors. 0 for what is held, NaN for what has
+        no first-order error: at a bound, or where the runs do not fix parameters one by one;
+        ``attrs["notes"]`` names both.
+        """
+        return covariance_table(self)
 
     def profile(self, name: str, level: float = 0.9) -> Profile:
         """Return the profile likelihood of a printed parameter."""

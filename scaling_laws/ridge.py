@@ -22,7 +22,7 @@ from scaling_laws.problem import Problem
 from scaling_laws.search import box, descend, spread
 from scaling_laws.span import TOGETHER, inflation
 
-__all__ = ["ends", "entangled", "refitted", "rivals"]
+__all__ = ["breadth", "ends", "entangled", "refitted", "rivals"]
 
 Array = NDArray[np.float64]
 
@@ -103,9 +103,14 @@ def entangled(problem: Problem, fit: Estimate, others: Array, draws: Array) -> l
     model = problem.model
     theta = others[int(np.argmax(_room(model, problem.y, others)))]
     names = [n for n, free in zip(model.coordinates, fit.free, strict=True) if free]
-    low, high = np.quantile(draws[:, fit.free], [0.05, 0.95], axis=0)
-    wide = (high - low) / _NORMAL_WIDTH >= TOGETHER * _crossed(problem, fit, theta)
+    wide = breadth(draws[:, fit.free]) >= TOGETHER * _crossed(problem, fit, theta)
     return [name for name, is_wide in zip(names, wide, strict=True) if is_wide]
+
+
+def breadth(draws: Array) -> Array:
+    """Return the 90 % interval of each column ``[draws, p]`` as a normal standard deviation."""
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    return (high - low) / _NORMAL_WIDTH
 
 
 def _room(model: Model, y: Array, theta: Array) -> Array:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from scaling_laws.firstorder import covariance
 from scaling_laws.halfwild import NoInterval
 from scaling_laws.laws.deficits import DeficitLaw
-from scaling_laws.uncertainty import covariance, quantile_pair
+from scaling_laws.uncertainty import quantile_pair
 from scaling_laws.wrapping import WIDTH, wrapped
 
 if TYPE_CHECKING:

@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.firstorder import at_bounds, covariance, unfixed
 from scaling_laws.halfwild import Draws
 from scaling_laws.layout import moving_together
-from scaling_laws.ridge import entangled
+from scaling_laws.ridge import breadth, entangled
+from scaling_laws.runs import Note
+from scaling_laws.span import TOGETHER
 from scaling_laws.uncertainty import printed, quantile_pair, student_t
 
 if TYPE_CHECKING:
     from scaling_laws.result import Fit
 
-__all__ = ["Method", "derived_table", "parameter_table", "residual_table"]
+__all__ = ["Method", "covariance_table", "derived_table", "parameter_table", "residual_table"]
 
 Array = NDArray[np.float64]
 Method = Literal["wild", "profile", "covariance"]
@@ -30,8 +33,6 @@ _METHODS = {
 _UNEVEN = 3.0
 # Where axes move together, an amplitude whose ends differ by more has no standard error.
 _FACTOR = 4.0
-# Relative singular values that are rounding, and weights that make a parameter a member.
-_UNTOUCHED, _MEMBER = 1e-6, 0.01
 # A limit whose sigmoid is within a thousandth of the top score cannot be told from it: open.
 _AT_TOP = 7.0
 
@@ -69,9 +70,7 @@ def _wild(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]
     df = np.inf if draws.pooling is None else draws.pooling.df
     with np.errstate(invalid="ignore"):
         se = (high - low) / (2.0 * student_t(df, level))
-    ridge: list[str] = []
-    if draws.rivals is not None and moving_together(fit.problem):
-        ridge = entangled(fit.problem, fit.estimate, draws.rivals, draws.theta)
+    ridge = _ridge(fit)
     for i, name in enumerate(fit.model.names):
         if fit.model.on_logit(name) and high[i] > _AT_TOP:
             high[i] = np.inf
@@ -86,15 +85,52 @@ def _wild(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]
     return low, high, se
 
 
+def _ridge(fit: Fit) -> list[str]:
+    """Return the coordinates that draws find wide because axes move together."""
+    draws = fit.draws_or_reason
+    if not isinstance(draws, Draws) or draws.rivals is None or not moving_together(fit.problem):
+        return []
+    return entangled(fit.problem, fit.estimate, draws.rivals, draws.theta)
+
+
+def _bent(fit: Fit, kernel: Array) -> list[str]:
+    """Return those whose draws go farther along a ridge than its curvature at the optimum says."""
+    ridge = _ridge(fit)
+    if not ridge:
+        return []
+    se = np.sqrt(np.maximum(np.diag(kernel), 0.0))
+    beyond = breadth(fit.draws.theta) > TOGETHER * se
+    return [n for n, far in zip(fit.model.coordinates, beyond, strict=True) if far and n in ridge]
+
+
 def _covariance(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]:
-    se = np.sqrt(np.maximum(np.diag(fit.covariance().to_numpy()), 0.0))
-    # A combination that the rows do not touch has variance 0 there, its members no error at all.
-    table = fit.identifiability
-    untouched = table[table["singular_value"] < _UNTOUCHED].drop(columns="singular_value").abs()
-    for name in untouched.columns[(untouched > _MEMBER).any()]:
-        se[fit.model.names.index(name)] = np.nan
+    se = np.sqrt(np.maximum(np.diag(covariance_table(fit).to_numpy()), 0.0))
     half = student_t(max(fit.degrees, 1), level) * se
     return estimate - half, estimate + half, se
+
+
+def covariance_table(fit: Fit) -> pd.DataFrame:
+    """Return the first-order covariance; rows and columns of what has none are missing."""
+    names = fit.model.names
+    kernel, matrix = covariance(fit.problem, fit.estimate)
+    table = pd.DataFrame(matrix, index=names, columns=names)
+    pinned = at_bounds(fit.problem, fit.estimate)
+    found = unfixed(fit.problem, fit.estimate, _bent(fit, kernel))
+    open_ = [name for name in found if name not in pinned]
+    why = (
+        (pinned, "at a bound; the errors of the others are given that."),
+        (open_, "the runs fix none of these by itself."),
+    )
+    notes = [
+        Note("no_covariance", "warning", f"No first-order error of {', '.join(names)}: {told}")
+        for names, told in why
+        if names
+    ]
+    lost = [*pinned, *open_]
+    table.loc[lost, :] = np.nan
+    table.loc[:, lost] = np.nan
+    table.attrs["notes"] = tuple(notes)
+    return table
 
 
 def _profile(fit: Fit, estimate: Array, level: float) -> tuple[Array, Array, Array]:

@@ -18,14 +18,12 @@ from scaling_laws.model import Model
 from scaling_laws.problem import Problem
 from scaling_laws.ridge import ends, refitted, rivals
 from scaling_laws.span import PARALLEL, aside, inflation
-from scaling_laws.variance import inverse_information
 
 __all__ = [
     "Band",
     "NewRuns",
     "as_generator",
     "band",
-    "covariance",
     "levels_at",
     "printed",
     "quantile_pair",
@@ -142,44 +140,6 @@ def student_t(df: float, level: float) -> float:
 
     tail = 0.5 * (1.0 + level)
     return float(stdtrit(df, tail)) if np.isfinite(df) else float(ndtri(tail))
-
-
-def covariance(problem: Problem, fit: Estimate) -> tuple[Array, Array]:
-    """Covariance of the kernel's coordinates, and of the printed parameters.
-
-    Squares: ``s^2 (J^T W J)^-1``. Huber: ``s^2`` becomes
-    ``[sum psi^2 / (n - p)] / [mean psi']^2`` (Huber 1981, section 7.6). Held and bounded parameters
-    have variance 0.
-    """
-    model = problem.model
-    mean, jacobian = fit.curve(problem).evaluate(fit.theta[None])
-    moving = fit.free & (fit.theta > model.lower) & (fit.theta < model.upper)
-    weights = np.ones(problem.n) if problem.weights is None else problem.weights
-    z = (fit.target(problem) - mean[0]) * fit.scale
-    delta = fit.delta
-    psi = np.clip(z, -delta, delta)
-    inside = np.abs(z) <= delta
-    nu = float(weights.sum()) - int(fit.free.sum())
-    factor = float((weights * psi**2).sum()) / max(nu, 1.0)
-    factor /= float((weights * inside).sum() / weights.sum()) ** 2
-    if problem.absolute:
-        factor = 1.0  # sigma is the whole error, whatever the residuals are
-    elif problem.known and fit.run_variance > 0:
-        factor = max(factor, 1.0)
-    j = jacobian[0][moving] * (fit.scale * np.sqrt(weights))
-    kernel = np.zeros((model.p, model.p))
-    kernel[np.ix_(moving, moving)] = factor * inverse_information(j)
-    g = _printed_gradient(model, fit.theta)
-    return kernel, g @ kernel @ g.T
-
-
-def _printed_gradient(model: Model, theta: Array) -> Array:
-    """Differentiate printed parameters in the kernel's coordinates, by central differences."""
-    step = 1e-6 * np.maximum(np.abs(theta), 1e-3)
-    points = np.concatenate([theta + np.diag(step), theta - np.diag(step)])
-    values = np.stack(list(model.natural(points).values()))
-    p = len(theta)
-    return (values[:, :p] - values[:, p:]) / (2.0 * step)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling_laws.firstorder import covariance
 from scaling_laws.halfwild import Draws, relax
 from scaling_laws.kernel import Objective, minimise
 from scaling_laws.plot.parts import main
@@ -168,8 +169,9 @@ def _start(base: Fit) -> Array:
 
 
 def _correlation(base: Fit, pair: Names) -> float:
-    """Return the first-order correlation of the two, 0 where one has no variance."""
-    matrix = base.covariance().loc[list(pair), list(pair)].to_numpy(dtype=float)
+    """Return the first-order correlation of the two at the optimum, 0 where one has no variance."""
+    rows = [base.model.names.index(name) for name in pair]
+    matrix = covariance(base.problem, base.estimate)[1][np.ix_(rows, rows)]
     size = float(np.sqrt(matrix[0, 0] * matrix[1, 1]))
     return float(np.clip(matrix[0, 1] / size, -1.0, 1.0)) if size > 0 else 0.0
 
