@@ -78,7 +78,8 @@ def labels_needed(
     -------
     Result
         ``values``: ``n, low, high`` (infinite where some curves never get there), ``never`` (their
-        share), and where it is not reachable the ``top`` of each metric with its interval.
+        share), and where it is not reachable the ``top`` of each metric with its interval, at the
+        size that is the likeliest to do.
         ``frame``: a row a size, with the probability and each metric's interval.
 
     Raises
@@ -194,10 +195,11 @@ class _Needed:
         if found:
             notes = support_notes(self.joint, self.points(n))
         else:
-            last = frame.iloc[[-1]]
+            last = self.points(self._surest(sure))
             for name in self.targets:
-                top = {end: float(last[f"{name}{end}"].iloc[0]) for end in ("", "_low", "_high")}
-                values[f"top_{name}"] = [top[""], top["_low"], top["_high"]]
+                ends = quantile_pair(self.joint.values(name, last, "mean"), self.level)
+                top = (self.joint.estimate(name, last), *ends)
+                values[f"top_{name}"] = [float(v[0]) for v in top]
         words = self._words(values, found, float(sure.max()))
         label = f"{self.along} needed"
         return Result(
@@ -212,6 +214,13 @@ class _Needed:
                       lines={f"confidence {self.confidence:g}": self.confidence}),
             reason=partial(self._why, words, values, found, sure),
         )  # fmt: skip
+
+    def _surest(self, sure: Array) -> float:
+        """Return the largest n at which the targets are the likeliest to be met.
+
+        Not always the end of the grid: a Forecast knows less and less beyond its log.
+        """
+        return float(self.grid[len(sure) - 1 - int(np.argmax(sure[::-1]))])
 
     def _frame(self, sure: Array, n: float) -> pd.DataFrame:
         """Return sizes of the log and those up to the answer, and the far end."""
@@ -244,7 +253,7 @@ class _Needed:
         name = next(iter(self.targets))
         if not found:
             p = float(sure.max())
-            end = self.points(self.grid[-1:])
+            end = self.points(self._surest(sure))
             last = {str(c): end[c].iloc[0] for c in end}
             run = decisive_run(self.joint, name, last, f"the top of {name}")
             return Why(

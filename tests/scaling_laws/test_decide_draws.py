@@ -147,6 +147,11 @@ def test_beyond_the_log_no_draw_is_above_the_top():
     assert 0.0 <= values.min() < values.max() <= 1.0
     found = sl.decide.labels_needed(forecast, at_least=0.99)
     assert found.values["top_task_f1"][2] <= 1.0
+    # A target below what is expected is the likeliest to be met where the forecast knows most.
+    below = sl.decide.labels_needed(forecast, at_least=0.6)
+    assert not below.found
+    _, low, high = below.values["top_task_f1"]
+    assert high - low < 0.8 * np.ptp(np.quantile(values, [0.05, 0.95]))
 
 
 def test_fits_of_different_logs_are_refused(fits):
