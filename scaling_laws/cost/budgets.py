@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,6 +13,9 @@ from scaling_laws.readers.table import Note
 from .render import Printed, interval, quantity
 from .tracing import Traces
 from .trainings import Range, Training
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Budget", "budget"]
 
@@ -40,6 +43,12 @@ class Budget(Printed):
     price: Range | None
     cache_bytes: float
     notes: tuple[Note, ...]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the GPU-hours of each item; returns the Axes."""
+        from scaling_laws.plot.costs import plot_budget
+
+        return plot_budget(self, ax)
 
     def _title(self) -> str:
         return f"Budget of {len(self.frame)} items"

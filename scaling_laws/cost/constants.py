@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ import pandas as pd
 from scaling_laws.readers.table import Note
 
 from .render import Printed, interval, quantity
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["CONSTANTS", "MEANINGS", "Calibration", "calibration"]
 
@@ -116,6 +120,18 @@ class Calibration(Printed):
             columns=["estimate", "low", "high", "identified", "meaning"],
             index=pd.Index(CONSTANTS, name="constant"),
         )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw fitted times against measured ones; returns the Axes.
+
+        Raises
+        ------
+        ValueError
+            If no measured rows came with the constants.
+        """
+        from scaling_laws.plot.costs import plot_calibration
+
+        return plot_calibration(self, ax)
 
     def _title(self) -> str:
         return f"Calibration for {self.hardware}: {self.source}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from .render import Printed, interval, quantity
 from .scenario import Serving
 from .shapes import Shape, Shapes
 from .tables import Hardware
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["ServingCost", "serving"]
 
@@ -34,6 +37,18 @@ class ServingCost(Printed):
     serving: Serving
     frame: pd.DataFrame
     notes: tuple[Note, ...]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the latency of each model against its price; returns the Axes.
+
+        Raises
+        ------
+        ValueError
+            If none can be served.
+        """
+        from scaling_laws.plot.costs import plot_serving
+
+        return plot_serving(self, ax)
 
     def _title(self) -> str:
         s = self.serving

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -25,6 +25,9 @@ from .render import Printed, interval, quantity
 from .shapes import Shape, counts
 from .tables import Hardware, Price
 from .tables import hardware as hardware_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["MFU", "Range", "Training", "cache_bytes_per_token", "training"]
 
@@ -137,6 +140,18 @@ class Training(Printed):
             "fits": self.fits,
         }  # fmt: skip
         return pd.DataFrame([row])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw what fills the memory of a GPU; returns the Axes.
+
+        Raises
+        ------
+        ValueError
+            If the student is a number of parameters.
+        """
+        from scaling_laws.plot.costs import plot_training
+
+        return plot_training(self, ax)
 
     def _title(self) -> str:
         teacher = "" if self.teacher is None else f", teacher of {_params(self.teacher):.4g}"
