@@ -3,7 +3,8 @@
 Works on means per level, on the residual scale, after removing what other axes and factors explain.
 The trend test permutes levels, so its error rate does not rest on normal noise; its statistic is
 the best correlation with a family of monotone curves ``(x^c - 1) / c`` (power laws above a floor
-have ``c < 0``).
+have ``c < 0``). A trend is a law only if the interval of the change, too, has one sign: the order
+of the levels alone says nothing of a size.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ class Verdict:
     axis : str
     levels : int
     change, low, high : float
-        Change of the metric over the whole range of the axis by a straight line in ``log x``, with
-        a 90 % interval, on the residual scale.
+        Change of the metric over the whole range of the axis along the monotone curve that is
+        closest, with a 90 % interval, on the residual scale. Where several curves are judged
+        together they share the change, each has a level of its own, and errors are those of rows.
     p_better, p_worse : float
         Permutation p-values of an improving and a worsening trend.
     sentence : str
@@ -71,15 +73,18 @@ def judge_problem(problem: Problem, axis: str, rng: np.random.Generator) -> Verd
     codes = np.zeros(len(x), np.intp)
     others = [a.name for a in problem.model.law.axis_list() if a.name != axis]
     others += list(problem.model.law.by)
+    better = 1.0 if problem.metric.direction == "higher" else -1.0
     y = problem.y.copy()
+    change = None
     if others:
         keys = frame[others].astype(str).agg("|".join, axis=1).to_numpy()
         codes = np.unique(keys, return_inverse=True)[1].astype(np.intp)
+    if codes.max() > 0:
+        change = _along(_share_of_range(x), better * y, codes)
         y = _remove_groups(y, x, codes)
     levels, inverse = np.unique(x, return_inverse=True)
     count = np.bincount(inverse)
     means = np.bincount(inverse, weights=y) / count
-    better = 1.0 if problem.metric.direction == "higher" else -1.0
     link = problem.model.link
     scale = (link.top - link.floor) if link.kind == "logit" else 1.0
     shuffled = _shuffle_rows(better * y, inverse, codes, rng)
@@ -91,7 +96,14 @@ def judge_problem(problem: Problem, axis: str, rng: np.random.Generator) -> Verd
         scale=scale,
         name=problem.metric.name,
         shuffled=shuffled,
+        change=change,
     )
+
+
+def _share_of_range(x: Array) -> Array:
+    """Return where values lie in their range, 0 to 1, by logarithms where they have them."""
+    u = np.log(x) if (x > 0).all() else x
+    return (u - u.min()) / max(float(np.ptp(u)), 1e-300)
 
 
 def _shuffle_rows(
@@ -132,6 +144,7 @@ def judge(
     scale: float = 1.0,
     name: str = "the score",
     shuffled: Array | None = None,
+    change: tuple[float, float, float] | None = None,
 ) -> Verdict:
     """Judge levels ``x`` (ascending) with means ``y``, larger = better.
 
@@ -142,6 +155,8 @@ def judge(
         For the permutations.
     shuffled : array [permutations, levels], optional
         Level means under permuted rows, where several curves are judged together.
+    change : (float, float, float), optional
+        Their change with its interval, by the rows; otherwise by the level means.
     axis, name : str
         Words of the sentence.
     scale : float
@@ -150,20 +165,12 @@ def judge(
     n = len(x)
     fewest = _FEWEST if shuffled is None else _FEWEST_IN_GROUPS
     if n < fewest:
-        return Verdict(
-            "too few",
-            axis,
-            n,
-            np.nan,
-            np.nan,
-            np.nan,
-            np.nan,
-            np.nan,
-            f"{axis} has {n} levels; {fewest} are the least that can show a trend.",
-        )
-    u = np.log(x) if (x > 0).all() else x
-    u = (u - u[0]) / (u[-1] - u[0])
-    change, low, high = _line(u, y)
+        return _too_few(axis, n, f"{axis} has {n} levels; {fewest} are the least that can show")
+    u = _share_of_range(x)
+    found, low, high = change or _along(u, y, np.zeros(n, np.intp))
+    if np.isnan(low):
+        told = f"{axis} has too few rows at two of its levels, all else equal, to show"
+        return _too_few(axis, n, told)
     if np.ptp(y) <= 1e-12 * max(1.0, float(np.abs(y).max())):
         return Verdict(
             "flat",
@@ -178,16 +185,16 @@ def judge(
         )
     curves = _curves(u)
     p_better, p_worse = _permute(curves, y, rng, shuffled)
-    words = f"{change:+.3g} over the range of {axis} (90 % interval {low:+.3g} to {high:+.3g})"
+    words = f"{found:+.3g} over the range of {axis} (90 % interval {low:+.3g} to {high:+.3g})"
     trend = min(p_better, p_worse) <= _TAIL
     if _turns(u, y, curves) < (_TURN_AGAINST_TREND if trend else _TURN):
         kind, sentence = (
             "non-monotone",
             (f"{name} turns inside the range of {axis}; a monotone law would mislead. {words}."),
         )
-    elif p_better <= _TAIL:
+    elif p_better <= _TAIL and low > 0:
         kind, sentence = "law", f"{name} improves with {axis}: {words}."
-    elif p_worse <= _TAIL:
+    elif p_worse <= _TAIL and high < 0:
         kind, sentence = "inverse", f"{name} gets worse with {axis}: {words}."
     elif max(abs(low), abs(high)) <= _MEANINGFUL * scale:
         kind, sentence = "flat", f"{name} does not change with {axis}: {words}. Predict its mean."
@@ -199,19 +206,39 @@ def judge(
                 "Add levels or seeds."
             ),
         )
-    return Verdict(kind, axis, n, change, low, high, p_better, p_worse, sentence)
+    return Verdict(kind, axis, n, found, low, high, p_better, p_worse, sentence)
 
 
-def _line(u: Array, y: Array) -> tuple[float, float, float]:
-    """Change along a straight line, with a 90 % t interval."""
+def _too_few(axis: str, levels: int, told: str) -> Verdict:
+    nan = float("nan")
+    return Verdict("too few", axis, levels, nan, nan, nan, nan, nan, f"{told} a trend.")
+
+
+def _along(u: Array, y: Array, group: NDArray[np.intp]) -> tuple[float, float, float]:
+    """Change along the closest curve, a level each group, with a 90 % t interval; NaN without.
+
+    The curve is chosen among the increasing ones, which takes a degree of freedom.
+    """
     from scipy.special import stdtrit
 
-    centred = u - u.mean()
-    slope = float(centred @ y / (centred @ centred))
-    rest = y - y.mean() - slope * centred
-    se = float(np.sqrt((rest @ rest) / (len(u) - 2) / (centred @ centred)))
-    half = float(stdtrit(len(u) - 2, 0.95)) * se
-    return slope, slope - half, slope + half
+    degrees = len(u) - len(np.unique(group)) - 2
+    c = 4.0 * _SHAPES[:, None]
+    y = _inside(y, group)
+    curves = np.stack([_inside(w, group) for w in np.expm1(c * u) / np.expm1(c)])
+    size = (curves**2).sum(1)
+    if degrees < 1 or size.min() <= 1e-12 * len(u):
+        return np.nan, np.nan, np.nan
+    slopes = curves @ y / size
+    rest = ((y - slopes[:, None] * curves) ** 2).sum(1)
+    best = int(np.argmin(rest))
+    half = float(stdtrit(degrees, 0.95)) * float(np.sqrt(rest[best] / degrees / size[best]))
+    change = float(slopes[best])
+    return change, change - half, change + half
+
+
+def _inside(values: Array, group: NDArray[np.intp]) -> Array:
+    """Return values with the mean of their group taken off."""
+    return values - (np.bincount(group, weights=values) / np.bincount(group))[group]
 
 
 def _curves(u: Array) -> Array:

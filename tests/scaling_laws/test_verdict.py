@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import scaling_laws as sl
-from scaling_laws.verdict import judge
+from scaling_laws.problem import build
+from scaling_laws.verdict import judge, judge_problem
 
 LOGS = 600
 
@@ -73,6 +74,55 @@ def test_rates_in_full(levels):
     assert rates["constant"] >= 0.95 - slack
     assert rates["shuffled"] <= 0.05 + slack
     assert rates["u_shaped"] <= 0.05 + slack
+
+
+def curves(rng, levels=3, groups=4, change=0.0, sd=0.03):
+    """Curves of different heights with one change over the range, a row each level."""
+    x, group = np.tile(np.logspace(0, 1, levels), groups), np.repeat(np.arange(groups), levels)
+    height = 0.1 * group + change * np.log10(x)
+    frame = {"kept": x / 10, "examples": 10.0 ** (3 + group)}
+    return pd.DataFrame(frame | {"task_accuracy": 0.3 + height + sd * rng.standard_normal(len(x))})
+
+
+def problem_of(frame):
+    log = sl.read_runs(frame)
+    return build(sl.laws.Compressed(), log, log.schema.metrics["task_accuracy"])
+
+
+@pytest.mark.parametrize("change", [0.0, 0.06, 0.15])
+def test_a_law_of_three_sizes_has_an_interval_of_one_sign(change):
+    """Level means of three sizes leave one degree of freedom; the rows of four curves leave six."""
+    rng = np.random.default_rng(0)
+    found = [judge_problem(problem_of(curves(rng, change=change)), "kept", rng) for _ in range(150)]
+    for one in found:
+        assert one.kind != "law" or one.low > 0
+        assert one.kind != "inverse" or one.high < 0
+    held = np.mean([one.low <= change <= one.high for one in found])
+    assert abs(held - 0.9) <= 3 * np.sqrt(0.09 / len(found))
+    laws = np.mean([one.kind == "law" for one in found])
+    limit = {0.0: 0.0175 + 3 * np.sqrt(0.0175 / len(found)), 0.15: 0.9}.get(change)
+    assert limit is None or (laws <= limit if change == 0 else laws >= limit)
+
+
+@pytest.mark.parametrize(("sign", "kind"), [(1, "law"), (-1, "inverse")])
+def test_a_trend_whose_change_may_be_nothing_is_no_law(sign, kind):
+    """The order of the levels is perfect; what they change by is not known to differ from 0."""
+    x, y = np.logspace(2, 4, 8), sign * np.linspace(0.0, 0.6, 8)
+
+    def judged(low, high):
+        change = (sign * 0.6, *sorted((sign * low, sign * high)))
+        return judge(x, y, np.random.default_rng(1), change=change)
+
+    assert judged(0.3, 0.9).kind == kind
+    assert judged(-0.1, 1.3).kind == "too noisy"
+
+
+def test_an_axis_that_never_changes_alone_is_not_judged():
+    frame = curves(np.random.default_rng(2)).groupby("examples").head(1)
+    found = judge_problem(problem_of(frame.assign(kept=[0.1, 0.2, 0.5, 1.0])), "kept",
+                          np.random.default_rng(0))  # fmt: skip
+    assert found.kind == "too few"
+    assert "too few rows at two of its levels, all else equal" in found.sentence
 
 
 def test_too_few_levels_says_how_many():
