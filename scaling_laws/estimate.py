@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from scaling_laws.chains import ChainError, Curve, accumulation
 from scaling_laws.constraints import Constraints, apply
-from scaling_laws.kernel import Objective
+from scaling_laws.kernel import Minimum, Objective, minimise
 from scaling_laws.problem import Problem
 from scaling_laws.search import box, descend, seeds
 from scaling_laws.variance import paule_mandel
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "refit"]
 
 Array = NDArray[np.float64]
 
@@ -179,6 +179,43 @@ def estimate(
         steps=int(done.steps[best] + found.steps.max()),
         converged=bool(done.status[best] == 0),
         chains=chains,
+    )
+
+
+def refit(
+    problem: Problem,
+    fit: Estimate,
+    theta: Array,
+    *,
+    y: Array | None = None,
+    weights: Array | None = None,
+    lower: Array | None = None,
+    upper: Array | None = None,
+    objective: Objective | None = None,
+    steps: int = 60,
+    tolerance: float = 1e-10,
+) -> Minimum:
+    """Minimise again from starts ``[B, p]``, all as for the fit but what is given.
+
+    Parameters
+    ----------
+    y : array [B or 1, n], optional
+        Other observations, as the objective sees them (rotated, where errors accumulate).
+    weights, lower, upper, objective, steps, tolerance
+        As in `kernel.minimise`.
+    """
+    return minimise(
+        fit.curve(problem),
+        fit.target(problem) if y is None else y,
+        theta,
+        scale=fit.scale,
+        weights=problem.weights if weights is None else weights,
+        free=fit.free,
+        lower=problem.model.lower if lower is None else lower,
+        upper=problem.model.upper if upper is None else upper,
+        objective=objective or fit.objective_of,
+        steps=steps,
+        tolerance=tolerance,
     )
 
 

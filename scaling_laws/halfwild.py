@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.estimate import Estimate
-from scaling_laws.kernel import Minimum, Objective, minimise
+from scaling_laws.estimate import Estimate, refit
+from scaling_laws.kernel import Minimum, Objective
 from scaling_laws.problem import Problem
 from scaling_laws.ridge import refitted, rivals
 from scaling_laws.variance import paule_mandel
@@ -104,17 +104,7 @@ def relax(problem: Problem, fit: Estimate) -> tuple[Array, Array]:
     touching = fit.free & (fit.theta <= model.lower + 1e-12) & (lower < model.lower)
     if not touching.any():
         return fit.theta, lower
-    found = minimise(
-        fit.curve(problem),
-        fit.target(problem),
-        fit.theta[None],
-        scale=fit.scale,
-        weights=problem.weights,
-        free=fit.free,
-        lower=lower,
-        upper=model.upper,
-        objective=fit.objective_of,
-    )
+    found = refit(problem, fit, fit.theta[None], lower=lower)
     return found.theta[0], lower
 
 
@@ -205,7 +195,6 @@ def half_wild(
     NoInterval
         See `pooling`.
     """
-    model = problem.model
     theta, lower = relax(problem, fit)
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
     variance = np.maximum(fit.variance, 1e-300)
@@ -232,23 +221,20 @@ def half_wild(
         jitter = centre + sd * rng.standard_normal((n, len(centre)))
         objective = Objective(objective.delta, (jitter, inverse))
 
-    def refit(begin: Array) -> Minimum:
-        return minimise(
-            curve,
-            y,
+    def again(begin: Array) -> Minimum:
+        return refit(
+            problem,
+            fit,
             begin,
-            scale=fit.scale,
-            weights=problem.weights,
-            free=fit.free,
+            y=y,
             lower=lower,
-            upper=model.upper,
             objective=objective,
             steps=40,
             tolerance=_TOLERANCE,
         )
 
     others = rivals(problem, fit, theta, lower)
-    found = refitted(refit, theta, others, n)
+    found = refitted(again, theta, others, n)
     return Draws(found.theta, run_variance, "wild", rule, float(found.steps.mean()), others)
 
 

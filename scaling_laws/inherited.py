@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.estimate import Estimate
+from scaling_laws.estimate import Estimate, refit
 from scaling_laws.halfwild import Draws, Pooling, relax
-from scaling_laws.kernel import minimise
 from scaling_laws.model import Model
 from scaling_laws.problem import Problem
 from scaling_laws.variance import paule_mandel
@@ -81,19 +80,15 @@ def inherit(
         total = paule_mandel(_residual(problem, fit) ** 2, fit.evaluation, q)
         total = np.zeros(len(kept)) if problem.absolute else total
     centre, lower = relax(problem, fit)
-    curve = fit.curve(problem)
     spread = np.sqrt(fit.evaluation + total[:, None])
     noise = spread * rng.standard_normal((len(kept), problem.n))
-    found = minimise(
-        curve,
-        curve.residual_mean(centre[None]) + noise,
+    found = refit(
+        problem,
+        fit,
         kept,
-        scale=fit.scale,
-        weights=problem.weights,
-        free=fit.free,
+        y=fit.curve(problem).residual_mean(centre[None]) + noise,
         lower=np.where(fit.free, lower, -np.inf),
         upper=np.where(fit.free, problem.model.upper, np.inf),
-        objective=fit.objective_of,
     )
     pooled = Pooling("run", df, np.nan, np.nan, np.nan, np.nan)
     return Draws(found.theta, total, "wild", pooled, float(found.steps.mean()))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.estimate import Estimate
+from scaling_laws.estimate import Estimate, refit
 from scaling_laws.halfwild import relax
-from scaling_laws.kernel import Objective, minimise
+from scaling_laws.kernel import Objective
 from scaling_laws.problem import Problem
 from scaling_laws.uncertainty import student_t
 from scaling_laws.variance import inverse_information
@@ -68,7 +68,6 @@ def profile(
         Legal range of the quantity; ends are clipped to it.
     """
     theta, lower = relax(problem, fit)
-    curve, y = fit.curve(problem), fit.target(problem)
     objective = fit.objective_of
     s2, nu = _residual_variance(problem, fit, theta)
     limit = student_t(nu, level) ** 2
@@ -77,18 +76,14 @@ def profile(
     targets = q0 + se * np.concatenate([-_LADDER[::-1], _LADDER])
     penalty = _penalty(quantity, targets, 30.0 / se)
     start = np.repeat(theta[None], len(targets), 0)
-    found = minimise(
-        curve,
-        y,
+    found = refit(
+        problem,
+        fit,
         start,
-        scale=fit.scale,
-        weights=problem.weights,
-        free=fit.free,
         lower=lower,
-        upper=problem.model.upper,
+        objective=Objective(objective.delta, objective.prior, penalty),
         steps=80,
         tolerance=1e-9,
-        objective=Objective(objective.delta, objective.prior, penalty),
     )
     reached = quantity(found.theta)
     own = _objective(problem, fit, found.theta)

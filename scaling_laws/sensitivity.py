@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.candidates import alternatives
 from scaling_laws.constraints import Constraints
-from scaling_laws.estimate import estimate
-from scaling_laws.kernel import minimise
+from scaling_laws.estimate import estimate, refit
 from scaling_laws.laws import Law
 from scaling_laws.problem import Problem, as_log, build
 from scaling_laws.runs import Note
@@ -276,12 +275,8 @@ def influence_of(fit: Fit, question: Question) -> Influence:
     weights = (problem.unit[None, :] != units[:, None]).astype(float)
     if problem.weights is not None:
         weights = weights * problem.weights
-    model = problem.model
-    refits = minimise(
-        found.curve(problem), found.target(problem), np.repeat(found.theta[None], len(units), 0),
-        scale=found.scale, weights=weights, free=found.free, lower=model.lower, upper=model.upper,
-        objective=found.objective_of,
-    )  # fmt: skip
+    starts = np.repeat(found.theta[None], len(units), 0)
+    refits = refit(problem, found, starts, weights=weights)
     base = _ask(question, fit)
     rows: list[dict[str, Any]] = []
     index = np.asarray(problem.frame.index, int)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_laws.chains import position_of
-from scaling_laws.estimate import Estimate
+from scaling_laws.estimate import Estimate, refit
 from scaling_laws.halfwild import Draws, NoInterval, half_wild
-from scaling_laws.kernel import Minimum, minimise
+from scaling_laws.kernel import Minimum
 from scaling_laws.model import Model
 from scaling_laws.problem import Problem
 from scaling_laws.ridge import ends, refitted, rivals
@@ -81,23 +81,11 @@ def resample(
         weights = weights * problem.weights
     model = problem.model
 
-    def refit(begin: Array) -> Minimum:
-        return minimise(
-            fit.curve(problem),
-            fit.target(problem),
-            begin,
-            scale=fit.scale,
-            weights=weights,
-            free=fit.free,
-            lower=model.lower,
-            upper=model.upper,
-            objective=fit.objective_of,
-            steps=60,
-            tolerance=1e-6,
-        )
+    def again(begin: Array) -> Minimum:
+        return refit(problem, fit, begin, weights=weights, tolerance=1e-6)
 
     others = rivals(problem, fit, fit.theta, model.lower)
-    found = refitted(refit, fit.theta, others, n)
+    found = refitted(again, fit.theta, others, n)
     variance = np.full(n, fit.run_variance)
     return Draws(found.theta, variance, kind, None, float(found.steps.mean()), others)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling_laws.estimate import refit
 from scaling_laws.firstorder import covariance
 from scaling_laws.halfwild import Draws, relax
-from scaling_laws.kernel import Objective, minimise
+from scaling_laws.kernel import Objective
 from scaling_laws.plot.parts import main
 from scaling_laws.plot.style import COLOURS, GREY, axes_of, finish, legend_above
 from scaling_laws.uncertainty import printed
@@ -238,10 +239,8 @@ def _held(
         return 0.5 * (own**2).sum(1), gradient, np.einsum("bkp,bkq->bpq", slope, slope)
 
     objective = fit.objective_of
-    found = minimise(
-        fit.curve(problem), fit.target(problem), start, scale=fit.scale, weights=problem.weights,
-        free=fit.free, lower=relax(problem, fit)[1], upper=problem.model.upper, steps=80,
-        tolerance=1e-9,
+    found = refit(
+        problem, fit, start, lower=relax(problem, fit)[1], steps=80, tolerance=1e-9,
         objective=Objective(objective.delta, objective.prior, penalty if names else None),
     )  # fmt: skip
     if not names:

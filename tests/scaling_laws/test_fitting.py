@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scaling_laws as sl
+from scaling_laws.estimate import refit
 from tests.logs import (
     BY_FORMAT,
     EXAMPLES,
@@ -234,3 +235,23 @@ def test_bounds_of_the_caller_hold():
     assert fit.values["E"] <= 0.6
     frame = fit.bootstrap(200, "case", 0).parameters
     assert frame["a"].between(0.5, 0.9).all()
+
+
+def test_a_refit_differs_from_the_fit_in_what_is_given_alone():
+    """From its own end it stays, held parameters stay, a prior and weights are still in it."""
+    rows = noisy_curve()
+    weights = np.where(np.arange(len(rows)) % 2, 3.0, 1.0)
+    fit = sl.fit(L.Rectified(), rows, "loss", weights=weights, parameters={"d": 0.0},
+                 prior={"a": (0.4, 0.1)})  # fmt: skip
+    problem, found = fit.problem, fit.estimate
+    same = refit(problem, found, found.theta[None])
+    np.testing.assert_allclose(same.theta[0], found.theta, rtol=1e-6)
+    assert same.objective[0] == pytest.approx(found.objective, rel=1e-9)
+    away = np.where(found.free, 0.9 * found.theta, found.theta)
+    np.testing.assert_allclose(refit(problem, found, away[None]).theta, same.theta, rtol=1e-5)
+    higher = refit(problem, found, found.theta[None], y=problem.y + np.log(2.0)).theta[0]
+    assert higher[~found.free] == pytest.approx(found.theta[~found.free])
+    # Twice the loss: the same exponent, but for a pull that the prior has in both.
+    assert higher[0] == pytest.approx(2 * found.theta[0], rel=0.05)
+    without = refit(problem, found, found.theta[None], weights=np.ones(problem.n)).theta[0]
+    assert not np.allclose(without, found.theta, rtol=1e-3)
