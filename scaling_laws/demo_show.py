@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import bdtr
 
 from scaling_laws.demo_rows import GENERAL, METRICS, TASK, places
 from scaling_laws.show import number
@@ -27,6 +28,8 @@ _TITLES = {
 }
 # Columns of the labels.
 _ROOM, _WIDE = 12, 22
+# So few rows inside their intervals, or fewer, are no accident.
+_RARE = 0.05
 
 
 def lines(demo: Demo) -> Iterator[str]:
@@ -168,6 +171,13 @@ def _not_fixed(demo: Demo) -> Iterator[str]:
                 said.setdefault(note.sentence, []).append(metric)
     for sentence, names in said.items():
         yield f"{', '.join(names)}: {sentence}"
+    for (metric, axis), held in demo.held.items():
+        n, inside = len(held.frame), int(held.frame["covered"].sum())
+        if bdtr(inside, n, held.level) < _RARE:
+            yield (
+                f"{metric} beyond the {axis} seen: {inside} of {n} held-out rows inside "
+                f"{100 * held.level:g} % intervals; do not rely on a forecast there."
+            )
     frame = demo.students.frame
     if not len(frame):
         return

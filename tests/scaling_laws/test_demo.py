@@ -113,6 +113,16 @@ def test_no_share_is_taken_of_a_score_of_zero(demo):
     assert "inf" not in said
 
 
+def test_intervals_that_miss_are_told(demo):
+    warning = "quiz beyond the kept seen: {} of 12 held-out rows inside 90 % intervals"
+    held = demo.held[GENERAL, "kept"]
+    # At 90 % eight of twelve or fewer have a probability of .026, nine of .11.
+    for inside, told in ((8, True), (9, False)):
+        covered = held.frame.assign(covered=np.arange(len(held.frame)) < inside)
+        missed = replace(demo, held={(GENERAL, "kept"): replace(held, frame=covered)})
+        assert (warning.format(inside) in " ".join(missed.text().split())) == told
+
+
 def test_files(demo, tmp_path):
     written = demo.save(tmp_path / "out")
     assert {p.name for p in written} == {p.name for p in (tmp_path / "out").iterdir()}
