@@ -197,7 +197,9 @@ def judge(
     elif p_worse <= _TAIL and high < 0:
         kind, sentence = "inverse", f"{name} gets worse with {axis}: {words}."
     elif max(abs(low), abs(high)) <= _MEANINGFUL * scale:
-        kind, sentence = "flat", f"{name} does not change with {axis}: {words}. Predict its mean."
+        # A change below what is worth naming may still have a sign that its interval shows.
+        little = "does not change" if low <= 0.0 <= high else "changes little"
+        kind, sentence = "flat", f"{name} {little} with {axis}: {words}. Predict its mean."
     else:
         kind, sentence = (
             "too noisy",

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import scaling_laws as sl
+from scaling_laws.metrics import METRICS
 from scaling_laws.problem import build
 from scaling_laws.verdict import judge, judge_problem
 
@@ -181,3 +182,19 @@ def test_four_levels_of_several_curves_show_a_law_and_noise_does_not():
     assert all(k["examples"] == "law" for k in true)
     # A two per cent test in each direction: at most 4 of 40 but for one log in a thousand.
     assert sum(k["examples"] == "law" for k in shuffled) <= 4
+
+
+def test_a_small_change_with_a_sign_is_called_little_and_not_none():
+    """Curves that worsen by .01 with an error of .004: too little to name, and not nothing."""
+    words = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        rows = [(k, n, 0.8 - 0.0025 * i + 0.004 * rng.normal())
+                for k in (0.3, 0.5, 0.8) for i, n in enumerate((64, 128, 256, 512, 1024))]  # fmt: skip
+        frame = pd.DataFrame(rows, columns=["kept", "examples", "task_f1"])
+        problem = build(sl.laws.Compressed(), sl.read_runs(frame), METRICS["task_f1"])
+        found = judge_problem(problem, "examples", rng)
+        if found.kind == "flat":
+            words.add("changes little" in found.sentence)
+            assert ("changes little" in found.sentence) == (not found.low <= 0 <= found.high)
+    assert words == {True, False}
