@@ -31,7 +31,7 @@ class Problem:
     model : Model
     metric : Metric
     frame : DataFrame
-        Rows used, index as in the log.
+        Rows used, index as in the log; a model that chains share has no ``chain_id``.
     score : array [n]
         The metric.
     y : array [n]
