@@ -139,9 +139,7 @@ def seeds(
     return best if split else np.concatenate([best, start[None]])
 
 
-def projected(
-    model: Model, y: Array, scale: Array, theta: Array, held: NDArray[np.bool_]
-) -> Array:
+def projected(model: Model, y: Array, scale: Array, theta: Array, held: NDArray[np.bool_]) -> Array:
     """Return starts ``[count, p]`` whose limit and amplitudes follow from their shapes.
 
     As they are, for a law without that split.
