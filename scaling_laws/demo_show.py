@@ -149,15 +149,13 @@ def _score(value: float, bounded: bool) -> str:
 def _held(held: Holdout) -> str:
     covered = int(held.frame["covered"].sum())
     inside = f"{covered} of {len(held.frame)} rows inside {100 * held.level:g} % intervals"
-    zeros = int((held.frame["observed"] == 0).sum())
-    if zeros:
-        # No share can be taken of a score of 0.
-        return f"rmse {number(held.rmse)}, {zeros} of the scores 0; {inside}"
-    best = str(held.baselines.idxmin())
-    return (
-        f"mean |predicted / observed - 1| {held.are:.1%}, without a law at best "
-        f"{held.baselines.min():.1%} ({best}); rmse {number(held.rmse)}; {inside}"
-    )
+    best, least = str(held.baselines.idxmin()), float(held.baselines.min())
+    if held.relative:
+        told = f"mean |predicted / observed - 1| {held.are:.1%}, without a law at best {least:.1%}"
+    else:
+        mean = number(float(held.errors["the law"]))
+        told = f"mean |predicted - observed| {mean}, without a law at best {number(least)}"
+    return f"{told} ({best}); rmse {number(held.rmse)}; {inside}"
 
 
 def _not_fixed(demo: Demo) -> Iterator[str]:

@@ -17,22 +17,21 @@ if TYPE_CHECKING:
     from scaling_laws.validation import Choice, Holdout
 
 __all__ = [
-    "choice_html", "choice_text", "forecast_html", "forecast_text", "holdout_html", "holdout_text",
+    "choice_html", "choice_text", "forecast_html", "forecast_text", "held_rows", "holdout_html",
+    "holdout_text",
 ]  # fmt: skip
 
 
 def holdout_text(held: Holdout) -> str:
     """Return the record of a hold-out as text."""
     lines = [_held_title(held)]
-    lines += [f"  {words:<38}{value}" for words, value in _held_rows(held)]
+    lines += [f"  {words:<38}{value}" for words, value in held_rows(held)]
     return "\n".join(lines)
 
 
 def holdout_html(held: Holdout) -> str:
     """Return the record of a hold-out as HTML."""
-    rows = "".join(
-        f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in _held_rows(held)
-    )
+    rows = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in held_rows(held))
     return f"<p><b>{escape(_held_title(held))}</b></p><table>{rows}</table>"
 
 
@@ -41,13 +40,20 @@ def _held_title(held: Holdout) -> str:
     return f"Hold-out by {held.by}: {len(held.frame)} rows predicted from {train}"
 
 
-def _held_rows(held: Holdout) -> list[tuple[str, str]]:
+def held_rows(held: Holdout) -> list[tuple[str, str]]:
+    """Return what a hold-out found, as words and their value."""
+    if held.relative:
+        errors = [("mean |pred/obs - 1|", f"{held.are:.2%}")]
+        errors += [("mean pred/obs - 1", f"{held.bias:+.2%}")]
+        told = {k: f"{v:.2%}" for k, v in held.baselines.items()}
+    else:
+        errors = [("mean |pred - obs|", number(float(held.errors["the law"])))]
+        told = {k: number(float(v)) for k, v in held.baselines.items()}
     rows = [
-        ("mean |pred/obs - 1|", f"{held.are:.2%}"),
-        ("mean pred/obs - 1", f"{held.bias:+.2%}"),
+        *errors,
         (f"inside {100 * held.level:g} % ({held.interval})", f"{held.coverage:.0%}"),
     ]
-    return rows + [(f"without a law: {k}", f"{v:.2%}") for k, v in held.baselines.items()]
+    return rows + [(f"without a law: {k}", v) for k, v in told.items()]
 
 
 def choice_text(choice: Choice) -> str:

@@ -46,9 +46,8 @@ class Holdout:
     interval : {"run", "score"}
         Kind of the interval: one new evaluation where its noise is known, else one new run.
     level : float
-    baselines : Series
-        Mean ``|predicted / observed - 1|`` of what one would do without a law. Where a score of 0
-        was observed, as of a collapsed student, every relative error is infinite: read `rmse`.
+    guesses : DataFrame
+        What one would predict without a law: a row a held-out row, a column a guess.
     fitted : Fit or Forecast
         Fitted to the other rows.
     """
@@ -57,8 +56,31 @@ class Holdout:
     by: str
     interval: str
     level: float
-    baselines: pd.Series[float]
+    guesses: pd.DataFrame
     fitted: Fit | Forecast
+
+    @property
+    def relative(self) -> bool:
+        """Whether errors have a share: a score of 0, as of a collapsed student, has none."""
+        return bool((self.frame["observed"] != 0).all())
+
+    @property
+    def errors(self) -> pd.Series[float]:
+        """Mean error of ``the law`` and of each guess without one.
+
+        ``mean |predicted / observed - 1|``, or ``mean |predicted - observed|`` where a score of 0
+        was observed (`relative`).
+        """
+        told = self.guesses.copy()
+        told.insert(0, "the law", self.frame["estimate"])
+        observed = self.frame["observed"]
+        far = told.sub(observed, axis=0).abs()
+        return (far.div(observed.abs(), axis=0) if self.relative else far).mean()
+
+    @property
+    def baselines(self) -> pd.Series[float]:
+        """The `errors` without a law."""
+        return self.errors.drop("the law")
 
     @property
     def are(self) -> float:
@@ -391,32 +413,31 @@ def judge(
     frame.insert(len(frame.columns), "observed", observed)
     frame["covered"] = (observed >= frame["low"]) & (observed <= frame["high"])
     frame["ratio"] = frame["estimate"] / observed
-    return Holdout(frame, by, interval, level, _baselines(fitted, easy, held, by, name), fitted)
+    return Holdout(frame, by, interval, level, _guesses(fitted, easy, held, by, name), fitted)
 
 
 _SHOWN = ("estimate", "low", "high", "distance", "support")
 
 
-def _baselines(
+def _guesses(
     fitted: Fit | Forecast, easy: RunLog, held: pd.DataFrame, by: str, name: str
-) -> pd.Series[float]:
-    """Errors of guesses that need no law."""
+) -> pd.DataFrame:
+    """Return guesses that need no law."""
     metric = fitted.metric
     train = easy.frame.loc[fitted.training_index]
     y = train[name].to_numpy(dtype=float)
     x = train[by].to_numpy(dtype=float)
-    observed, x_new = held[name].to_numpy(dtype=float), held[by].to_numpy(dtype=float)
+    x_new = held[by].to_numpy(dtype=float)
     best = float(y.max() if metric.direction == "higher" else y.min())
     hardest = x.min() if by == "kept" else x.max()
     guesses = {
-        "best seen so far": np.full(len(observed), best),
-        "hardest level seen": np.full(len(observed), float(y[x == hardest].mean())),
-        "mean": np.full(len(observed), float(y.mean())),
+        "best seen so far": np.full(len(x_new), best),
+        "hardest level seen": np.full(len(x_new), float(y[x == hardest].mean())),
+        "mean": np.full(len(x_new), float(y.mean())),
     }
     if (x > 0).all() and (x_new > 0).all() and np.ptp(x) > 0:
         positive = bool((y > 0).all())
         line = np.polynomial.Polynomial.fit(np.log(x), np.log(y) if positive else y, 1)
         guess = np.asarray(line(np.log(x_new)), float)
         guesses["straight line in log"] = np.exp(guess) if positive else guess
-    with np.errstate(divide="ignore"):
-        return pd.Series({k: float(np.abs(g / observed - 1.0).mean()) for k, g in guesses.items()})
+    return pd.DataFrame(guesses, index=held.index)

@@ -80,16 +80,16 @@ def _predicted(held: Held | str) -> Claim:
     what = "error of the best guess without a law less that of the Forecast"
     if isinstance(held, str):
         return Claim(what, said=held)
-    best = held.forecast.baselines.idxmin()
-    gain = float(held.forecast.baselines.min()) - held.errors
+    best = held.guesses.idxmin()
+    gain = float(held.guesses.min()) - held.errors
     n, mean = len(gain), float(gain.mean())
     half = np.nan
     if n >= FEWEST:
         half = student_t(n - 1.0, LEVEL) * float(gain.std(ddof=1)) / np.sqrt(n)
     inside = held.forecast.frame["covered"]
     said = (
-        f"mean |pred/obs - 1| {held.forecast.baselines.min():.3f} ({best}) and "
-        f"{held.forecast.are:.3f} over {n} chains; {int(inside.sum())} of {len(inside)} rows "
+        f"mean |pred - obs| {held.guesses.min():.3f} ({best}) and "
+        f"{held.errors.mean():.3f} over {n} chains; {int(inside.sum())} of {len(inside)} rows "
         f"inside {100 * LEVEL:g} % intervals"
     )
     if n < FEWEST:

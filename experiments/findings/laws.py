@@ -46,18 +46,31 @@ class Held:
     def table(self) -> pd.DataFrame:
         """Errors of law, Forecast and the guesses without a law."""
         rows = [
-            (who, h.are, h.bias, h.rmse, h.coverage, len(h.frame))
+            (who, _mean_error(h, h.frame["estimate"]), h.rmse, h.coverage, len(h.frame))
             for who, h in (("law", self.law), ("Forecast", self.forecast))
         ]
-        rows += [(f"without: {k}", v, *[np.nan] * 4) for k, v in self.law.baselines.items()]
-        columns = ["by", "mean |pred/obs - 1|", "mean pred/obs - 1", "rmse", "inside", "rows"]
+        rows += [(f"without: {k}", v, *[np.nan] * 3) for k, v in self.guesses.items()]
+        columns = ["by", "mean |pred - obs|", "rmse", "inside", "rows"]
         return pd.DataFrame(rows, columns=columns).astype({"rows": "Int64"})
 
     @cached_property
+    def guesses(self) -> pd.Series[float]:
+        """Mean ``|predicted - observed|`` without a law."""
+        guesses = self.forecast.guesses
+        return pd.Series({str(k): _mean_error(self.forecast, guesses[k]) for k in guesses})
+
+    @cached_property
     def errors(self) -> pd.Series[float]:
-        """Mean ``|predicted / observed - 1|`` of the Forecast in each chain."""
-        error = (self.forecast.frame["ratio"] - 1.0).abs()
-        return error.groupby(self.chains).mean()
+        """Mean ``|predicted - observed|`` of the Forecast in each chain.
+
+        In points of the score: relative to a student that collapsed every error is infinite.
+        """
+        frame = self.forecast.frame
+        return (frame["estimate"] - frame["observed"]).abs().groupby(self.chains).mean()
+
+
+def _mean_error(held: Holdout, predicted: pd.Series[float]) -> float:
+    return float((predicted - held.frame["observed"]).abs().mean())
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,24 +92,29 @@ def _range(frame: pd.DataFrame, by: str) -> str:
 
 
 def baselines(held: Holdout, ax: Any = None) -> Any:
-    """Draw the mean relative error of the law, and of what one would do without it.
+    """Draw the mean error of the law, and of what one would do without it.
+
+    In percent of the scores, or in points where one of them is 0.
 
     Returns
     -------
     Axes
     """
     ax = axes_of(ax)
-    errors = {"the law": held.are, **{str(k): float(v) for k, v in held.baselines.items()}}
+    errors = {str(k): float(v) for k, v in held.errors.items()}
     at = np.arange(len(errors))
-    values = 100.0 * np.array(list(errors.values()))
+    unit, factor = (" %", 100.0) if held.relative else ("", 1.0)
+    values = factor * np.array(list(errors.values()))
     colours = [COLOURS[0], *[GREY] * (len(errors) - 1)]
     ax.barh(at, values, height=0.6, color=colours, alpha=0.85)
     for y, value in zip(at, values, strict=True):
-        margin_label(ax, float(y), f"{value:.3g} %")
+        margin_label(ax, float(y), f"{value:.3g}{unit}")
     ax.set_yticks(at, [text_of(words) for words in errors])
     ax.invert_yaxis()
     ax.set_xlim(0.0, 1.02 * float(values.max()))
-    finish(ax, "mean |predicted / observed - 1|, %")
+    finish(
+        ax, "mean |predicted / observed - 1|, %" if held.relative else "mean |predicted - observed|"
+    )
     ax.tick_params(axis="y", length=0)
     ax.grid(False, axis="y")
     ax.grid(True, axis="x", linewidth=0.5, alpha=0.4)

@@ -56,7 +56,7 @@ def test_findings_that_are_true(logged):
     assert claims["1"][0].low < ends[0] - ends[1] < claims["1"][0].high
     assert set(held.chains) == set(held.errors.index)
     assert len(held.forecast.frame) == 14
-    assert held.forecast.are < held.forecast.baselines.min()
+    assert held.errors.mean() < held.guesses.min()
 
 
 def test_findings_that_are_false(logged):

@@ -107,10 +107,11 @@ def test_no_share_is_taken_of_a_score_of_zero(demo):
     held = demo.held[TASK, "kept"]
     assert "without a law at best" in _held(held)
     rows = held.frame.assign(observed=0.0, ratio=np.inf)
-    said = _held(replace(held, frame=rows, baselines=held.baselines * np.inf))
-    rmse = np.sqrt(np.mean(rows["estimate"] ** 2))
-    assert said.startswith(f"rmse {rmse:.3g}, {len(rows)} of the scores 0")
-    assert "inf" not in said
+    said = _held(replace(held, frame=rows))
+    least = held.guesses.mean().min()
+    assert said.startswith(f"mean |predicted - observed| {rows['estimate'].mean():.3g}, without a")
+    assert f"at best {least:.3g} ({held.guesses.mean().idxmin()})" in said
+    assert "inf " not in said
 
 
 def test_intervals_that_miss_are_told(demo):

@@ -281,7 +281,7 @@ def test_a_well_posed_problem_has_a_good_certificate():
 
 
 def test_scores_at_the_floor_do_not_hide_the_optimum():
-    """A student near zero stretches the box until most of its points predict nothing but 0 and 1."""
+    """A student near zero stretches the box until most of its points predict only 0 and 1."""
     rows = [(n, k) for n in (64, 1024) for k in (0.79, 0.58, 0.37, 0.16)]
     runs = pd.DataFrame(rows, columns=["examples", "kept"])
     runs["task_f1"] = [0.777, 0.707, 0.511, 0.0056, 0.835, 0.848, 0.786, 0.196]

@@ -64,8 +64,13 @@ def test_a_collapsed_student_scores_nothing():
     log = [{"kept": k, "task_f1": s} for k, s in zip(kept, scores, strict=True)]
     held = sl.holdout(sl.laws.Collapse(), log, "task_f1", by="kept", leave=2)
     assert np.isinf(held.are)
-    assert np.isinf(held.baselines["mean"])
-    assert held.rmse < 0.1
+    assert not held.relative
+    assert held.baselines["mean"] == pytest.approx(np.mean(scores[:6]) - np.mean(scores[6:]))
+    assert held.errors["the law"] < held.rmse < 0.1
+    assert "mean |pred - obs|" in repr(held)
+    assert "inf" not in repr(held).replace("inside", "")
+    held.plot().figure.draw_without_rendering()
+    sl.plot.baselines(held).figure.draw_without_rendering()
 
 
 @pytest.mark.parametrize(

@@ -189,8 +189,9 @@ def test_a_small_change_with_a_sign_is_called_little_and_not_none():
     words = set()
     for seed in range(12):
         rng = np.random.default_rng(seed)
+        examples = enumerate((64, 128, 256, 512, 1024))
         rows = [(k, n, 0.8 - 0.0025 * i + 0.004 * rng.normal())
-                for k in (0.3, 0.5, 0.8) for i, n in enumerate((64, 128, 256, 512, 1024))]  # fmt: skip
+                for i, n in examples for k in (0.3, 0.5, 0.8)]  # fmt: skip
         frame = pd.DataFrame(rows, columns=["kept", "examples", "task_f1"])
         problem = build(sl.laws.Compressed(), sl.read_runs(frame), METRICS["task_f1"])
         found = judge_problem(problem, "examples", rng)
