@@ -109,17 +109,19 @@ class Model:
             if len(self.levels) > 1 and self.codes.ndim == 1:
                 return self._mean_by_level(full)
             value, _ = self._curve(full, rows, slopes=False)
-            return self._link(self._spread(value, full.shape[0]))[0]
+            return self._linked(self._spread(value, full.shape[0]))
 
     def _mean_by_level(self, theta: Array) -> Array:
         """Level by level, so that no parameter is copied to every row."""
         out = np.empty((theta.shape[0], self.size))
         for level, mask in enumerate(self._masks):
             x = {k: v[mask] for k, v in self.x.items()}
+            rows = next(iter(x.values())).shape[-1]
+            if not rows:
+                continue
             p = {k: theta[:, c[level % len(c)], None] for k, c in self.columns.items()}
             value, _ = self.law.evaluate(x, p, self.frame, slopes=False)
-            rows = next(iter(x.values())).shape[-1]
-            out[:, mask] = self._link(np.broadcast_to(value, (theta.shape[0], rows)))[0]
+            out[:, mask] = self._linked(np.broadcast_to(value, (theta.shape[0], rows)))
         return out
 
     def mean(self, theta: Array, rows: NDArray[np.intp] | None = None) -> Array:
@@ -172,13 +174,20 @@ class Model:
         return make((shape[0], len(self.names), shape[-1]))
 
     def _link(self, value: Array) -> tuple[Array, Array | float]:
-        if self.law.output == "eta" and self.link.kind == "logit":
-            weight = 1.0 / (1.0 + np.exp(np.clip(-value, -500.0, 500.0)))
+        if self._is_share():
+            weight = _sigmoid(value)
             span = self.link.top - self.link.floor
             return self.link.floor + span * weight, span * weight * (1.0 - weight)
-        if self.link.kind == "log":
-            return np.log(value), 1.0 / value
-        return value, 1.0
+        return self._linked(value), 1.0 / value if self.link.kind == "log" else 1.0
+
+    def _linked(self, value: Array) -> Array:
+        """Return the mean on the residual scale alone."""
+        if self._is_share():
+            return self.link.floor + (self.link.top - self.link.floor) * _sigmoid(value)
+        return np.log(value) if self.link.kind == "log" else value
+
+    def _is_share(self) -> bool:
+        return self.law.output == "eta" and self.link.kind == "logit"
 
     def _scatter(self, jacobian: Array, name: str, slope: Array, gain: Array | float) -> None:
         columns = self.columns[name]
@@ -273,8 +282,7 @@ class Model:
 
     def on_logit(self, name: str) -> bool:
         """Whether a parameter is a limit on the logit scale, which has no bounds of its own."""
-        is_score = self.law.output == "eta" and self.link.kind == "logit"
-        return is_score and self.param(name).role == "limit"
+        return self._is_share() and self.param(name).role == "limit"
 
     def legal_range(self, name: str) -> tuple[float, float]:
         """Return the bounds of a printed parameter."""
@@ -285,6 +293,10 @@ class Model:
     def at(self, x: Values, codes: NDArray[np.intp]) -> Model:
         """Return the same law, frame and parameters at other raw rows."""
         return slice_rows(self, self.law.prepare(x, self.frame), codes)
+
+
+def _sigmoid(eta: Array) -> Array:
+    return 1.0 / (1.0 + np.exp(np.clip(-eta, -500.0, 500.0)))
 
 
 def slice_rows(model: Model, x: Values, codes: NDArray[np.intp]) -> Model:

@@ -26,7 +26,9 @@ __all__ = [
     "band",
     "levels_at",
     "printed",
+    "quantile_ends",
     "quantile_pair",
+    "quantile_ranks",
     "resample",
     "student_t",
     "values_at",
@@ -106,20 +108,26 @@ def quantile_pair(values: Array, level: float) -> tuple[Array, Array]:
 
     Infinite draws are legal: an end that falls among them is infinite.
     """
-    n = values.shape[-1]
-    tail = 0.5 * (1.0 - level)
-    ends: list[Array] = []
-    at = np.array([tail, 1.0 - tail]) * (n - 1)
-    below = np.floor(at).astype(int)
-    above = np.minimum(below + 1, n - 1)
+    below, above, share = quantile_ranks(values.shape[-1], level)
     part = np.partition(values, np.unique(np.concatenate([below, above])), axis=-1)
-    for i in range(2):
-        lo, hi = part[..., below[i]], part[..., above[i]]
-        share = at[i] - below[i]
-        with np.errstate(invalid="ignore"):
-            end = lo + share * (hi - lo)
-        ends.append(np.where(np.isfinite(end), end, lo if i == 0 else hi))
-    return ends[0], ends[1]
+    return quantile_ends(part[..., below], part[..., above], share)
+
+
+def quantile_ranks(n: int, level: float) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
+    """Order statistics below and above the two quantiles of n values, and the share of the way."""
+    tail = 0.5 * (1.0 - level)
+    at: Array = np.array([tail, 1.0 - tail]) * (n - 1)
+    below = np.floor(at).astype(np.intp)
+    return below, np.minimum(below + 1, n - 1), at - below
+
+
+def quantile_ends(below: Array, above: Array, share: Array) -> tuple[Array, Array]:
+    """Interpolate between order statistics ``[..., 2]``; an end among infinite ones is infinite."""
+    with np.errstate(invalid="ignore"):
+        end = below + share * (above - below)
+    low, high = end[..., 0], end[..., 1]
+    low = np.where(np.isfinite(low), low, below[..., 0])
+    return low, np.where(np.isfinite(high), high, above[..., 1])
 
 
 def student_t(df: float, level: float) -> float:

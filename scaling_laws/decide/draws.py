@@ -158,12 +158,16 @@ class Joint:
             out[:, form.at] = form.fit.draws_at(points, interval, given)
         far, sd, z = self.beyond(name, points)
         if len(far):
-            link, move = main_fit(self.fits[name]).model.link, sd[:, None] * z
-            out[far] = out[far] * np.exp(move) if link.kind == "log" else out[far] + move
-            if link.kind == "logit":
-                # No score is above its top, however far the forecast.
-                out[far] = np.clip(out[far], 0.0, link.top)
+            out[far] = self.moved(name, out[far], sd, z)
         return out
+
+    def moved(self, name: str, values: Array, sd: Array, normals: Array) -> Array:
+        """Return values ``[points, draws]`` with an error of `sd` on the residual scale added."""
+        link, move = main_fit(self.fits[name]).model.link, sd[:, None] * normals
+        if link.kind == "log":
+            return values * np.exp(move)
+        # No score is above its top, however far the forecast.
+        return np.clip(values + move, 0.0, link.top) if link.kind == "logit" else values + move
 
     def run_sd(self, name: str, points: pd.DataFrame) -> Array:
         """Return the sd of a new run on the residual scale, ``[points, draws]``."""
@@ -177,34 +181,55 @@ class Joint:
     def residual(self, name: str, points: pd.DataFrame) -> Array:
         """Return draws of the curve on the residual scale, ``[points, draws]``."""
         values = self.values(name, points, "mean")
-        return np.log(values) if main_fit(self.fits[name]).model.link.kind == "log" else values
+        return np.log(values) if self.is_log(name) else values
 
     def beyond(self, name: str, points: pd.DataFrame) -> tuple[NDArray[np.intp], Array, Array]:
         """Return what a Forecast adds outside its log: points, an error's sd there, its normals.
 
-        Draws and error together are as wide as the rolling-origin error at that distance, and their
-        90 % as wide as the admissible forms lie from the estimate: the same two bounds as those of
-        `Forecast.predict`.
+        Draws and error together are as wide as `width` says.
         """
-        fitted = self.fits[name]
-        nothing = np.zeros(0, np.intp), np.zeros(0), np.zeros(0)
+        width = self.width(name, points)
+        far = np.flatnonzero(width > 0)
+        if not len(far):
+            return far, np.zeros(0), np.zeros(0)
+        drawn = np.empty((len(far), self.count))
+        for form in self.forms[name]:
+            drawn[:, form.at] = form.fit.draws_at(points.iloc[far], "mean")
+        return far, self.lacking(name, drawn, width[far]), self.normals()
+
+    def width(self, name: str, points: pd.DataFrame) -> Array:
+        """Return the least sd of a Forecast outside its log, on the residual scale; 0 inside.
+
+        That of the rolling-origin error at that distance, and 90 % of it as wide as the admissible
+        forms lie from the estimate: the same two bounds as those of `Forecast.predict`.
+        """
+        fitted, out = self.fits[name], np.zeros(len(points))
         if not isinstance(fitted, Forecast):
-            return nothing
+            return out
         distance, _ = _support(fitted.best, points)
         far = np.flatnonzero(distance > 0)
         if not len(far):
-            return nothing
-        there, log = points.iloc[far], fitted.best.model.link.kind == "log"
-        drawn = np.empty((len(far), self.count))
-        for form in self.forms[name]:
-            drawn[:, form.at] = form.fit.draws_at(there, "mean")
+            return out
+        there = points.iloc[far]
         forms, centre = fitted.admitted(there), self.estimate(name, there)
-        if log:
-            drawn, forms, centre = np.log(drawn), np.log(forms), np.log(centre)
+        if self.is_log(name):
+            forms, centre = np.log(forms), np.log(centre)
         apart = np.abs(forms - centre).max(0) / student_t(np.inf, 0.9)
-        wanted = np.maximum(fitted.growth * distance[far], apart)
-        sd = np.sqrt(np.maximum(wanted**2 - drawn.var(1), 0.0))
-        return far, sd, np.random.default_rng((self.seed, 5)).standard_normal(self.count)
+        out[far] = np.maximum(fitted.growth * distance[far], apart)
+        return out
+
+    def lacking(self, name: str, drawn: Array, width: Array) -> Array:
+        """Return the sd that draws ``[points, draws]`` of the curve lack of `width`."""
+        spread = (np.log(drawn) if self.is_log(name) else drawn).var(1)
+        return np.sqrt(np.maximum(width**2 - spread, 0.0))
+
+    def normals(self) -> Array:
+        """Return the normals of the error outside the log, the same at every point ``[draws]``."""
+        return np.random.default_rng((self.seed, 5)).standard_normal(self.count)
+
+    def is_log(self, name: str) -> bool:
+        """Whether residuals of a metric are logarithms."""
+        return main_fit(self.fits[name]).model.link.kind == "log"
 
 
 def stages_of(one: Fit, kept: Array | None) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.decide.draws import Ask, Joint, joint_of, main_fit
+from scaling_laws.decide.fronts import Survivors, rivals, unbeaten
 from scaling_laws.decide.result import Result, View, Why
+from scaling_laws.decide.sampled import Sampled, Tails, near, sampled
 from scaling_laws.runs import Note
 from scaling_laws.show import number
-from scaling_laws.uncertainty import quantile_pair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,14 +24,10 @@ __all__ = ["Frontier", "pareto"]
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Places = NDArray[np.intp]
 
-# Values of a chunk of candidates x draws.
-_CHUNK = 1_500_000
-# Values held at once where several scores or costs are compared draw by draw, and the fewest draws.
-_HELD = 20_000_000
-_FEWEST = 100
-# Points compared with one another at once.
-_BLOCK = 512
+# Candidates whose draws are made and compared at once, in a processor's cache.
+_CHUNK = 128
 _NAMED = 4
 
 
@@ -112,22 +109,19 @@ def pareto(
         raise ValueError(f"pareto: level = {level:g} is not in (0, 1).")
     joint = joint_of(fitted, rng)
     frame = candidates.copy()
-    estimates: list[Array] = []
-    for name in joint.names:
-        estimate = joint.estimate(name, candidates)
-        estimates.append(_sign(joint, name) * estimate)
-        low, high = np.empty(len(frame)), np.empty(len(frame))
-        for rows in _chunks(np.arange(len(frame)), joint.count):
-            low[rows], high[rows] = quantile_pair(joint.values(name, candidates.iloc[rows]), level)
-        frame[name], frame[f"{name}_low"], frame[f"{name}_high"] = estimate, low, high
-    frame["front"] = _front(np.stack(estimates), table)
-    if len(joint.names) == len(names) == 1:
-        sure, draws = _by_sweep(joint, candidates, table[0])
-    else:
-        sure, draws = _by_draw(joint, candidates, table, np.stack(estimates))
-    frame["probability"] = sure
+    estimates = {name: joint.estimate(name, candidates) for name in joint.names}
+    better = np.stack([_sign(joint, name) * estimates[name] for name in joint.names])
+    front = unbeaten(np.concatenate([table, -better]))
+    scores = [_Scores.of(joint, name, candidates, level) for name in joint.names]
+    met = _Rivals.of(scores, rivals(better, table, front), table)
+    found = _drawn(scores, near(joint, candidates), met)
+    for name, one in zip(joint.names, scores, strict=True):
+        frame[name] = estimates[name]
+        frame[f"{name}_low"], frame[f"{name}_high"] = one.low, one.high
+    frame["front"] = front
+    frame["probability"] = found.share(table)
     frame = frame.sort_values(["probability", names[0]], ascending=[False, True], kind="stable")
-    return _result(joint, frame, names, draws)
+    return _result(joint, frame, names, found.count)
 
 
 def _costs(candidates: pd.DataFrame, names: tuple[str, ...]) -> Array:
@@ -156,122 +150,83 @@ def _sign(joint: Joint, name: str) -> float:
     return 1.0 if joint.metric(name).direction == "higher" else -1.0
 
 
-def _chunks(order: NDArray[np.intp], draws: int) -> Iterator[NDArray[np.intp]]:
-    step = max(1, _CHUNK // draws)
-    for begin in range(0, len(order), step):
-        yield order[begin : begin + step]
+# --- draw by draw ---------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """A metric: its draws, and its interval's ends."""
+
+    sampled: Sampled
+    tails: Tails
+    sign: float
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, joint: Joint, name: str, candidates: pd.DataFrame, level: float) -> _Scores:
+        ends = np.empty((2, len(candidates)))
+        drawn = sampled(joint, name, candidates)
+        return cls(drawn, Tails(level, joint.count), _sign(joint, name), *ends)
+
+    def at(self, rows: Places) -> Array:
+        """Return draws ``[rows, draws]``, larger = better; keep the ends of their interval."""
+        values, back = self.sampled.distinct(rows)
+        low, high = self.tails.ends(values)
+        self.low[rows], self.high[rows] = low[back], high[back]
+        return self._signed(values if len(values) == len(back) else values[back])
+
+    def rivals(self, rows: Places) -> Array:
+        """Return draws ``[rows, draws]``, larger = better."""
+        return self._signed(self.sampled.values(rows))
+
+    def _signed(self, values: Array) -> Array:
+        return values if self.sign > 0 else np.negative(values)
 
 
-# --- the front ------------------------------------------------------------------------------------
-def _front(scores: Array, costs: Array) -> Flags:
-    """Which of n points no other beats; ``scores [s, n]`` larger = better, ``costs [c, n]``."""
-    bad = np.concatenate([costs, -scores])
-    order = np.lexsort(bad[::-1])
-    out = np.zeros(bad.shape[1], bool)
-    front = np.empty((len(bad), 0))
-    # In this order no point is beaten by a later one, only by the front so far and its own block.
-    for begin in range(0, len(order), _BLOCK):
-        rows = order[begin : begin + _BLOCK]
-        block = bad[:, rows]
-        rows = rows[~_beaten(block, front)]
-        rows = rows[~_beaten(bad[:, rows], bad[:, rows])]
-        out[rows] = True
-        front = np.concatenate([front, bad[:, rows]], axis=1)
-    return out
+@dataclass(frozen=True, eq=False)
+class _Rivals:
+    """Each candidate's strongest rival, and what it leaves of the candidate.
 
-
-def _beaten(points: Array, others: Array) -> Flags:
-    """Whether any of the others is as good as each point in everything and better in something."""
-    worse = np.ones((points.shape[1], others.shape[1]), bool)
-    better = np.zeros_like(worse)
-    for mine, theirs in zip(points, others, strict=True):
-        worse &= theirs[None, :] <= mine[:, None]
-        better |= theirs[None, :] < mine[:, None]
-    return np.asarray((worse & better).any(1), np.bool_)
-
-
-def _by_sweep(joint: Joint, candidates: pd.DataFrame, cost: Array) -> tuple[Array, int]:
-    """One score, one cost: from cheap to dear, what beats the best of all that is cheaper."""
-    name = joint.names[0]
-    sign = _sign(joint, name)
-    out = np.empty(len(cost))
-    cheaper = np.full(joint.count, -np.inf)
-    order = np.argsort(cost, kind="stable")
-    for rows in _whole_groups(order, cost[order], joint.count):
-        if (cost[rows] == cost[rows[0]]).all():
-            # One cost, maybe of more candidates than a chunk holds: the best first, then who it is.
-            parts = list(_chunks(rows, joint.count))
-            top = cheaper
-            for part in parts:
-                top = np.maximum(top, (sign * joint.values(name, candidates.iloc[part])).max(0))
-            for part in parts:
-                drawn = sign * joint.values(name, candidates.iloc[part])
-                out[part] = ((drawn >= top) & (drawn > cheaper)).mean(1)
-            cheaper = top
-            continue
-        drawn = sign * joint.values(name, candidates.iloc[rows])
-        best = np.maximum.accumulate(np.concatenate([cheaper[None], drawn]), axis=0)
-        first = np.searchsorted(cost[rows], cost[rows], side="left")
-        last = np.searchsorted(cost[rows], cost[rows], side="right")
-        out[rows] = ((drawn >= best[last]) & (drawn > best[first])).mean(1)
-        cheaper = best[-1]
-    return out, joint.count
-
-
-def _whole_groups(order: NDArray[np.intp], cost: Array, draws: int) -> Iterator[NDArray[np.intp]]:
-    """Chunks of candidates that split no group of equal cost, `cost` ascending."""
-    step = max(1, _CHUNK // draws)
-    begin = 0
-    while begin < len(order):
-        end = min(begin + step, len(order))
-        if end < len(order):
-            group = np.flatnonzero(cost == cost[end])
-            end = int(group[0]) if group[0] > begin else int(group[-1]) + 1
-        yield order[begin:end]
-        begin = end
-
-
-def _by_draw(
-    joint: Joint, candidates: pd.DataFrame, costs: Array, estimates: Array
-) -> tuple[Array, int]:
-    """Several scores or costs: the front of each draw, of as many draws as can be held.
-
-    What the strongest rival by the estimates beats in a draw is not compared with the others there.
+    What a rival beats in a draw is on no front there and keeps nobody else off that its rival does
+    not: the fronts are those of the survivors.
     """
-    n = len(candidates)
-    most = max(_FEWEST, _HELD // (n * len(joint.names)))
-    draws = np.unique(np.linspace(0, joint.count - 1, min(joint.count, most)).astype(np.intp))
-    held = np.empty((len(draws), len(joint.names), n))
-    for i, name in enumerate(joint.names):
-        for rows in _chunks(np.arange(n), joint.count):
-            values = joint.values(name, candidates.iloc[rows])[:, draws]
-            held[:, i, rows] = _sign(joint, name) * values.T
-    rival = _rivals(estimates, costs)
-    cheaper = (costs[:, rival] < costs).any(0)
-    count = np.zeros(n)
-    for scores in held:
-        theirs = scores[:, rival]
-        lost = (theirs >= scores).all(0) & (cheaper | (theirs > scores).any(0))
-        alive = np.flatnonzero(~lost)
-        count[alive] += _front(scores[:, alive], costs[:, alive])
-    return count / len(draws), len(draws)
+
+    met: Flags
+    cheaper: Flags
+    place: Places
+    scores: Sequence[Array]
+
+    @classmethod
+    def of(cls, scores: Sequence[_Scores], rival: Places, costs: Array) -> _Rivals:
+        met = rival < len(rival)
+        own = np.where(met, rival, 0)
+        asked, place = np.unique(own, return_inverse=True)
+        cheaper = np.asarray((costs[:, own] < costs).any(0), np.bool_)
+        return cls(met, cheaper, place, [one.rivals(asked) for one in scores])
+
+    def leave(self, rows: Places, drawn: Sequence[Array]) -> Flags:
+        """Return in which draws the candidates ``[rows, draws]`` are not beaten."""
+        lost = np.repeat(self.met[rows, None], drawn[0].shape[1], axis=1)
+        strict = np.repeat(self.cheaper[rows, None], drawn[0].shape[1], axis=1)
+        for mine, table in zip(drawn, self.scores, strict=True):
+            theirs = table[self.place[rows]]
+            lost &= theirs >= mine
+            strict |= theirs > mine
+        return ~(lost & strict)
 
 
-def _rivals(estimates: Array, costs: Array) -> NDArray[np.intp]:
-    """Return, for each point, the member of the front that is strongest against it, or itself."""
-    front = np.flatnonzero(_front(estimates, costs))
-    spread = np.ptp(estimates, axis=1)
-    scaled = estimates / np.where(spread > 0, spread, 1.0)[:, None]
-    out = np.arange(estimates.shape[1], dtype=np.intp)
-    for begin in range(0, len(out), _BLOCK):
-        rows = out[begin : begin + _BLOCK]
-        legal = (costs[:, front][:, None, :] <= costs[:, rows][:, :, None]).all(0)
-        lead = (scaled[:, front][:, None, :] - scaled[:, rows][:, :, None]).min(0)
-        lead = np.where(legal, lead, -np.inf)
-        best = lead.argmax(1)
-        wins = lead[np.arange(len(rows)), best] > 0
-        out[begin : begin + _BLOCK] = np.where(wins, front[best], rows)
-    return out
+def _drawn(
+    scores: Sequence[_Scores], cells: Sequence[tuple[Places, Places]], met: _Rivals
+) -> Survivors:
+    """Return what rivals leave of all candidates; keep the ends of their intervals."""
+    found = Survivors(scores[0].sampled.joint.count)
+    for cell, corners in cells:
+        for one in scores:
+            one.tails.expect(one.sampled.values(corners))
+        for begin in range(0, len(cell), _CHUNK):
+            rows = cell[begin : begin + _CHUNK]
+            drawn = [one.at(rows) for one in scores]
+            found.add(rows, drawn, met.leave(rows, drawn))
+    return found
 
 
 # --- the answer -----------------------------------------------------------------------------------

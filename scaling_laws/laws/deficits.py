@@ -45,9 +45,9 @@ class Deficit(Protocol):
 
 
 def _expm1_over(q: Array, b: Array) -> tuple[Array, Array]:
-    """``(e^q - 1) / b`` and ``e^q`` for q proportional to b; the limit q / b where b is 0."""
+    """``(e^q - 1) / b`` and ``e^q - 1`` for q proportional to b; the limit q / b where b is 0."""
     e = np.expm1(q)
-    return e / b, e + 1.0
+    return e / b, e
 
 
 # Below this an exponent is numerically 0: (e^{bu} - 1)/b differs from its limit by b u^2 / 2.
@@ -81,8 +81,8 @@ class Decay:
             t = np.exp(-p[self.exponent] * u)
             return t, {self.exponent: -u * t} if slopes else {}
         b = _nonzero(p[self.exponent])
-        w, t = _expm1_over(-b * u, b)
-        return w, {self.exponent: -(u * t + w) / b} if slopes else {}
+        w, e = _expm1_over(-b * u, b)
+        return w, {self.exponent: -(u * (e + 1.0) + w) / b} if slopes else {}
 
     def local(self, frame: Frame) -> bool:
         """Whether the amplitude is a slope here."""
@@ -130,7 +130,11 @@ class RectifiedDecay:
         b = _nonzero(p[self.exponent])
         g, e = _expm1_over(b * u, b)  # g = (u^b - 1) / b
         t = 1.0 / (1.0 + (1.0 - q) * b * g)
-        if not (frame.local and frame.sign < 0):
+        local = frame.local and frame.sign < 0
+        if not slopes:
+            return -g * t if local else t, {}
+        e = e + 1.0
+        if not local:
             return t, {
                 self.exponent: -(1.0 - q) * u * e * t * t,
                 self.offset: b * g * t * t,
@@ -177,13 +181,13 @@ class Shrink:
         w = x[self.axis]
         if not frame.local:
             g = p[self.exponent]
-            return np.expm1(g * w), {self.exponent: w * np.exp(g * w)}
+            return np.expm1(g * w), {self.exponent: w * np.exp(g * w)} if slopes else {}
         g, w0 = _nonzero(p[self.exponent]), self._centre(frame)
         k, e = _expm1_over(g * w, g)
         k = k * np.exp(-g * w0)
         if not slopes:
             return k, {}
-        e = e * np.exp(-g * w0)
+        e = (e + 1.0) * np.exp(-g * w0)
         return k, {self.exponent: (w * e - k) / g - w0 * k}
 
     def _centre(self, frame: Frame) -> float:
@@ -220,7 +224,7 @@ class ScaledDecay:
         """Return the term for amplitude 1 and its derivatives in the shapes."""
         u, w = x[self.axis], x[self.size]
         t = np.exp(p[self.size_exponent] * w - p[self.exponent] * u)
-        return t, {self.exponent: -u * t, self.size_exponent: w * t}
+        return t, {self.exponent: -u * t, self.size_exponent: w * t} if slopes else {}
 
     def outward(self, p: dict[str, Array], frame: Frame, limit: str) -> None:
         """Both frames print the same numbers: this term has no smooth limit at exponent 0."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.plot.style import COLOURS, axes_of, plain_log_axis, tidy
+from scaling_laws.plot.style import COLOURS, axes_of, plain_log_axis, plain_number, tidy
 
 if TYPE_CHECKING:
     from scaling_laws.decide.frontier import Frontier
@@ -77,9 +77,14 @@ def plot_pareto(found: Frontier, ax: Any = None) -> Any:
                        edgecolors="#666666", linewidths=0.4, zorder=3)  # fmt: skip
     bar = ax.get_figure(root=True).colorbar(drawn, ax=ax, fraction=0.05, pad=0.02)
     bar.ax.set_ylim(0.0, 1.0)
+    # Its colours as shapes: a picture inside an SVG is another file to a browser.
+    bar.solids.set_rasterized(False)
+    bar.solids.set_edgecolor("face")
     bar.set_label("probability of being on the front")
-    order = np.argsort(at[likely])
-    ax.plot(at[likely][order], value[likely][order], color=COLOURS[0], linewidth=0.9)
+    if len(found.scores) == len(found.costs) == 1:
+        # A front in more than these two is no line among them.
+        order = np.argsort(at[likely])
+        ax.plot(at[likely][order], value[likely][order], color=COLOURS[0], linewidth=0.9)
     _name(ax, found, frame[frame["probability"] >= _LIKELY], at[likely], value[likely])
     if (at > 0).all() and at.max() > 3.0 * at.min():
         ax.set_xscale("log")
@@ -97,7 +102,9 @@ def _name(ax: Any, found: Frontier, likely: pd.DataFrame, at: Any, value: Any) -
     some = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), _NAMED)).astype(int))]
     for place in some.tolist():
         row = {a: likely[a].iloc[place] for a in axes}
-        words = ", ".join(str(row[a]) if isinstance(row[a], str) else f"{row[a]:.4g}" for a in axes)
+        words = ", ".join(
+            row[a] if isinstance(row[a], str) else plain_number(row[a], 3) for a in axes
+        )
         # Below and right of a rising front there is room; it takes none from the axes.
         last = place == order[-1]
         named = ax.annotate(_words(words), (at[place], value[place]), fontsize="x-small",

@@ -215,13 +215,25 @@ def resampling(repeat: int) -> list[Row]:
     return [Row(f"1000 resamples of {n}", s, 1.5, "s", s) for n, s in t.items()]
 
 
-def prediction() -> list[Row]:
-    """Time and memory of many predictions, in a process of their own."""
+def alone(part: str) -> dict[str, float]:
+    """Measure a part in a process of its own, whose memory is its own too."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.speed", "--only-predict"], cwd=ROOT,
+        [sys.executable, "-m", "tests.benchmarks.speed", "--only", part], cwd=ROOT,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def peak() -> float:
+    """Most memory that this process has held, in MB."""
+    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def prediction() -> list[Row]:
+    """Time and memory of many predictions."""
+    found = alone("predict")
     return [
         Row("100,000 predictions x 1000 draws", found["bands_s"], 3.0, "s", found["bands_s"]),
         Row("... their memory", found["bands_mb"], 300.0, "MB", found["bands_s"]),
@@ -229,40 +241,74 @@ def prediction() -> list[Row]:
     ]
 
 
+def points(n: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Return points of a law of examples, size and three formats, no two alike."""
+    return pd.DataFrame(
+        {
+            "examples": np.exp(rng.uniform(np.log(1e2), np.log(1e7), n)),
+            "kept": rng.uniform(0.1, 1.0, n),
+            "format": rng.choice(["label", "cot", "blended"], n),
+        }
+    )
+
+
+def front() -> list[Row]:
+    """Time and memory of a front of two scores and a price, in every draw."""
+    found = alone("front")
+    return [
+        Row("a front of 100,000 x 1000 draws of 2 scores, CPU", found["cpu_s"], 5.0, "s",
+            found["wall_s"]),
+        Row("... its memory", found["mb"], 2048.0, "MB", found["wall_s"]),
+    ]  # fmt: skip
+
+
+def front_alone() -> None:
+    """Measure a front here and print it as JSON."""
+    law = L.Compressed(by="format")
+    design = pd.MultiIndex.from_product(
+        [np.logspace(2, 6, 8).round(), [1.0, 0.79, 0.58, 0.37, 0.16], ["label", "cot", "blended"]],
+        names=["examples", "kept", "format"],
+    ).to_frame(index=False)
+    truths = {
+        "task_f1": {"e": 2.5, "a": 0.8, "b": 0.35, "c": 0.5, "g": 0.9},
+        "mmlu": {"e": 1.5, "a": 0.2, "b": 0.3, "c": 0.8, "g": 1.2},
+    }
+    logs = [sl.simulate(law, design, t, 0.01, 1, metric=m).frame for m, t in truths.items()]
+    both = logs[0].sort_index().assign(mmlu=logs[1].sort_index()["mmlu"])
+    fits = {name: sl.fit(law, both, name) for name in truths}
+    offered = points(100_000, np.random.default_rng(0))
+    rate = offered["format"].map({"label": 1.0, "cot": 2.0, "blended": 1.6})
+    offered["price"] = offered["kept"] * rate
+    sl.decide.pareto(fits, offered.iloc[:10])
+    before, wall, cpu = peak(), time.perf_counter(), time.process_time()
+    found = sl.decide.pareto(fits, offered)
+    spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+    assert found.values["draws"] == 1000
+    print(json.dumps(spent | {"mb": peak() - before}))
+
+
 def predict_alone() -> None:
     """Measure predictions here and print them as JSON."""
     fit = other_laws()["Compressed by three formats"]
     rng = np.random.default_rng(0)
-
-    def points(n: int) -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "examples": np.exp(rng.uniform(np.log(1e2), np.log(1e7), n)),
-                "kept": rng.uniform(0.1, 1.0, n),
-                "format": rng.choice(["label", "cot", "blended"], n),
-            }
-        )
-
-    many, most = points(100_000), points(1_000_000)
+    many, most = points(100_000, rng), points(1_000_000, rng)
     fit.predict(many.iloc[:10])
     fit.predict(most.iloc[:10], interval=None)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     start = time.perf_counter()
     table = fit.predict(many)
     bands = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    memory = peak() - before
     start = time.perf_counter()
     fit.predict(most, interval=None)
-    alone = time.perf_counter() - start
+    estimates = time.perf_counter() - start
     # 1000 rows fit in one chunk: the same numbers without any cutting.
     for begin in (0, 50_500, 99_000):
         part = slice(begin, begin + 1000)
         whole = fit.predict(many.iloc[part])
         for end in ("estimate", "low", "high"):
             np.testing.assert_array_equal(whole[end].to_numpy(), table[end].to_numpy()[part])
-    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    print(json.dumps({"bands_s": bands, "bands_mb": memory / unit, "points_s": alone}))
+    print(json.dumps({"bands_s": bands, "bands_mb": memory, "points_s": estimates}))
 
 
 def importing(repeat: int) -> list[Row]:
@@ -300,9 +346,10 @@ def peers(python: str, points: pd.DataFrame, repeat: int) -> None:
 
 def core_rows(repeat: int) -> list[Row]:
     """Everything that needs no other environment."""
-    points, _ = chinchilla_points()
+    log, _ = chinchilla_points()
     return [
-        *against_scipy(points, repeat), *resampling(repeat), *prediction(), *importing(repeat),
+        *against_scipy(log, repeat), *resampling(repeat), *prediction(), *front(),
+        *importing(repeat),
     ]  # fmt: skip
 
 
@@ -311,16 +358,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--peers", metavar="PYTHON", help="interpreter of the peers' environment")
-    parser.add_argument("--only-predict", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=["predict", "front"], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.only_predict:
-        return predict_alone()
-    points, source = chinchilla_points()
+    if options.only is not None:
+        return {"predict": predict_alone, "front": front_alone}[options.only]()
+    log, source = chinchilla_points()
     print(f"{source}; median of {options.repeat}")
     rows = core_rows(options.repeat)
     print(*rows, sep="\n")
     if options.peers:
-        peers(options.peers, points, options.repeat)
+        peers(options.peers, log, options.repeat)
     return sys.exit(not all(row.met for row in rows))
 
 

@@ -139,8 +139,8 @@ def test_front_by_hand(fit, costs, monkeypatch):
     expected = by_hand(values, OFFERED[costs].to_numpy().T)
     assert np.allclose(found.frame["probability"].sort_index(), expected)
     # Chunks that split groups of equal cost give the same.
-    monkeypatch.setattr("scaling_laws.decide.frontier._CHUNK", 3000)
-    monkeypatch.setattr("scaling_laws.decide.frontier._BLOCK", 3)
+    monkeypatch.setattr("scaling_laws.decide.frontier._CHUNK", 3)
+    monkeypatch.setattr("scaling_laws.decide.sampled._CELL", 6)
     again = pareto(fit, OFFERED, costs=costs)
     assert np.allclose(again.frame["probability"].sort_index(), expected)
     assert found.values["expected"] == pytest.approx(expected.sum())
