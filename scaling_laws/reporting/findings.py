@@ -28,6 +28,8 @@ __all__ = ["Asked", "Findings", "Outcome", "gather"]
 _NUMBERS = 230_000
 # One hardest level in so many is held out.
 _HELD = 3
+# Sizes of students that a front is asked of.
+_STUDENTS = 24
 # Axes that say how large a student is.
 _SIZES = ("kept", "params")
 
@@ -241,6 +243,8 @@ def _questions(
     if "kept" in axes and aimed:
         serving = {} if served is None else {"serving": asked.serving, "shape": asked.shape}
         yield "Smallest student", lambda: decide.smallest(fitted, **targets, **serving, **without)
+    if "kept" in axes and served is not None:
+        yield "Scores for their price", lambda: _front(fitted, first, served, point, asked.level)
     data = next((a for a in ("examples", "tokens") if a in axes), None)
     if data is not None and aimed:
         rest = {k: v for k, v in _smallest(first, point).items() if k != data}
@@ -258,6 +262,41 @@ def _questions(
         rest = {k: v for k, v in point.items() if k != data}
         yield "More labels", lambda: decide.marginal(fitted, axis=data, level=asked.level, **rest)
     yield "Next runs", lambda: _next_runs(first, point, asked.level)
+
+
+def _front(
+    fitted: Mapping[str, Forecast],
+    first: Outcome,
+    served: Served,
+    point: Mapping[str, Any],
+    level: float,
+) -> Result:
+    """Ask which students none beats in their scores and their price: sizes x levels of a factor.
+
+    Sizes are spread over those of the log, most data else.
+    """
+    at = served.scale.values
+    low, high = served.scale.seen
+    begin = min(int(np.searchsorted(at, low * (1 - 1e-9))), len(at) - 1)
+    end = max(int(np.searchsorted(at, high * (1 + 1e-9))) - 1, begin)
+    nodes = sorted({int(node) for node in np.linspace(begin, end, _STUDENTS).tolist()})
+    factor, levels = next(iter(first.lattice.factors.items()), ("", ("",)))
+    rows: list[dict[str, Any]] = []
+    for i, word in enumerate(levels):
+        own = {factor: word} if factor else {}
+        price = served.values["price"][i if served.factor == factor else 0]
+        rows += [
+            {**point, **own, "kept": float(at[node]), "price": float(price[node])} for node in nodes
+        ]
+    offered = pd.DataFrame(rows)
+    known = offered[offered["price"].notna()]
+    if not len(known):
+        raise ValueError(f"no student can be served: {served.words}.")
+    found = decide.pareto(fitted, known, level=level)
+    out = len(offered) - len(known)
+    left = f" {out} of {len(offered)} students can't be served and are left out." if out else ""
+    said = f"Price: dollars for a million requests, the middle of its range.{left}"
+    return replace(found, notes=(*found.notes, Note("cost", "info", said)))
 
 
 def _next_runs(first: Outcome, point: Mapping[str, Any], level: float) -> Result:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scaling_laws.decide import Result
+from scaling_laws.decide.frontier import Frontier
 from scaling_laws.reporting.figures import SMALL, curves, inline
 from scaling_laws.reporting.findings import Findings, Outcome
 from scaling_laws.reporting.markup import (
@@ -25,6 +26,7 @@ from scaling_laws.reporting.markup import (
 from scaling_laws.reporting.panel import controls, fallback
 from scaling_laws.show import number, summarise
 from scaling_laws.show_decide import cells
+from scaling_laws.show_validation import held_rows
 from scaling_laws.validation import Holdout
 
 __all__ = ["sections"]
@@ -105,11 +107,13 @@ def _told(found: Findings, one: Outcome) -> Iterator[tuple[str, str, str]]:
     if isinstance(one.held, Holdout):
         least = one.held.baselines.idxmin()
         best = float(one.held.baselines.min())
-        better = one.held.are <= best
+        mean = float(one.held.errors["the law"])
+        better = mean <= best
+        ours, other = (f"{v:.1%}" if one.held.relative else number(v) for v in (mean, best))
         yield (
             f"Trust in {name}",
-            f"The hidden hardest level of {one.held.by} was forecast to {one.held.are:.1%} on "
-            f"average; without a law the best guess ({least}) would have missed by {best:.1%}.",
+            f"The hidden hardest level of {one.held.by} was forecast to {ours} on average; without "
+            f"a law the best guess ({least}) would have missed by {other}.",
             "plain" if better else "warn",
         )
 
@@ -171,7 +175,8 @@ def _decisions(found: Findings) -> Iterator[str]:
         rows += [(label, text, "plain") for label, text in (("run that matters most", why.run),
                  ("what would change it", why.change)) if text]  # fmt: skip
         ax: Any = one.plot()
-        ax.set_title("", loc="left")  # the answer stands beside it
+        if not isinstance(one, Frontier):  # whose title says how points are named
+            ax.set_title("", loc="left")  # the answer stands beside it
         ax.get_figure(root=True).set_size_inches(*SMALL)
         words = "The first rows behind the answer"
         rest = details(words, [frame_table(cells(one.frame), words)]) if len(one.frame) else ""
@@ -224,12 +229,7 @@ def _held(found: Findings) -> Iterator[str]:
         if isinstance(held, str):
             yield paragraph(held, "warn")
             continue
-        lines = [
-            ("mean |predicted / observed - 1|", f"{held.are:.2%}"),
-            ("mean predicted / observed - 1", f"{held.bias:+.2%}"),
-            (f"inside {100 * held.level:g} % ({held.interval})", f"{held.coverage:.0%}"),
-            *((f"without a law: {k}", f"{v:.2%}") for k, v in held.baselines.items()),
-        ]
+        lines = held_rows(held)
         caption = (
             f"{len(held.frame)} rows held out by {held.by}, forecast from "
             f"{len(held.fitted.training_index)}"

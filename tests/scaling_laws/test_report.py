@@ -152,6 +152,22 @@ def test_decisions(made):
     assert {"task_f1", "quiz"} == set(found.outcomes)
 
 
+def test_front_of_scores_and_price(made, page):
+    """Sizes of the log in every format, each at the price that the panel tells."""
+    found = made.findings.decisions["Scores for their price"]
+    frame, served = found.frame, made.findings.served
+    assert {"task_f1", "quiz", "probability"} <= set(frame)
+    assert frame["kept"].min() >= 0.16 - 1e-9
+    for i, level in enumerate(made.findings.factors[FACTOR]):
+        rows = frame[frame[FACTOR] == level]
+        assert len(rows) == 24
+        nodes = np.searchsorted(served.scale.values, rows["kept"] * (1 - 1e-9))
+        assert np.array_equal(rows["price"], served.values["price"][i][nodes])
+    assert "dollars for a million requests" in found.notes[-1].sentence
+    assert "probability of being on the front" in " ".join(page.words)
+    assert not page.all("image")
+
+
 def test_same_log_same_page(made):
     assert page_of(made.findings, f"Report {HOSTILE}") == made.html
 
