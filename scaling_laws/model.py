@@ -121,7 +121,10 @@ class Model:
                 continue
             p = {k: theta[:, c[level % len(c)], None] for k, c in self.columns.items()}
             value, _ = self.law.evaluate(x, p, self.frame, slopes=False)
-            out[:, mask] = self._linked(np.broadcast_to(value, (theta.shape[0], rows)))
+            mean = self._linked(np.broadcast_to(value, (theta.shape[0], rows)))
+            if rows == self.size:
+                return mean
+            out[:, mask] = mean
         return out
 
     def mean(self, theta: Array, rows: NDArray[np.intp] | None = None) -> Array:
@@ -183,7 +186,10 @@ class Model:
     def _linked(self, value: Array) -> Array:
         """Return the mean on the residual scale alone."""
         if self._is_share():
-            return self.link.floor + (self.link.top - self.link.floor) * _sigmoid(value)
+            mean = _sigmoid(value)
+            mean *= self.link.top - self.link.floor
+            mean += self.link.floor
+            return mean
         return np.log(value) if self.link.kind == "log" else value
 
     def _is_share(self) -> bool:
@@ -296,7 +302,12 @@ class Model:
 
 
 def _sigmoid(eta: Array) -> Array:
-    return 1.0 / (1.0 + np.exp(np.clip(-eta, -500.0, 500.0)))
+    # In place: a large array is made once.
+    out = np.negative(eta)
+    np.clip(out, -500.0, 500.0, out=out)
+    np.exp(out, out=out)
+    out += 1.0
+    return np.divide(1.0, out, out=out)
 
 
 def slice_rows(model: Model, x: Values, codes: NDArray[np.intp]) -> Model:

@@ -15,14 +15,14 @@ Places = NDArray[np.intp]
 Ranks = NDArray[np.int32]
 
 # Points compared pair by pair, where dividing any further would take longer.
-_LEAF = 24
+_LEAF = 48
 # Scores of survivors held at once, and the fewest draws; draws whose fronts are taken in turn.
 _HELD = 30_000_000
 _FEWEST = 100
 _DRAWS = 32
 # Points whose rival is looked up at once, and the most points of the front that may be one.
 _BLOCK = 512
-_MOST = 512
+_MOST = 1024
 
 
 def unbeaten(bad: Array) -> Flags:

@@ -29,7 +29,7 @@ Places = NDArray[np.intp]
 _MARGIN = 6
 _SHARE = 0.4
 # Values evaluated at once: a few such arrays stay in a processor's cache.
-_TILE = 32_000
+_TILE = 64_000
 # Points of a cell, and the most axes of which all corners are looked at.
 _CELL = 256
 _AXES = 3
