@@ -299,13 +299,16 @@ class DeficitLaw(Law):
         for term in self.deficits:
             basis, shapes = term.basis(x, theta, frame, slopes)
             signed = frame.sign * theta[term.amplitude]
-            eta = eta + signed * basis
+            # In place: a large array less is made.
+            part = np.asarray(signed * basis)
+            part += eta
+            eta = part
             if not slopes:
                 continue
             d[term.amplitude] = frame.sign * basis
             for name, slope in shapes.items():
-                part = signed * slope
-                d[name] = d[name] + part if name in d else part
+                more = signed * slope
+                d[name] = d[name] + more if name in d else more
         return eta, d
 
     def natural(self, theta: Values, frame: Frame) -> dict[str, Array]:
