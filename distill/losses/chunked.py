@@ -167,6 +167,8 @@ class ChunkedLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, by_total, _):
-        """Scale the gradients that the forward pass made."""
+        """Scale the gradients that the forward pass made; a loss that counts once needs no copy."""
         saved = ctx.saved_tensors
-        return *(None if g is None else g * by_total.to(g.dtype) for g in saved), *(None,) * 6
+        if by_total.item() != 1.0:
+            saved = [None if g is None else g * by_total.to(g.dtype) for g in saved]
+        return *saved, *(None,) * 6

@@ -234,6 +234,24 @@ def test_parts_add_up_and_absent_parts_are_none():
     assert distillation_loss(**p).cross_entropy is None
 
 
+def test_a_graph_that_is_kept_gives_its_gradients_again():
+    """A loss that counts once hands out the gradients that it made, and must not lose them."""
+    generator = torch.Generator().manual_seed(0)
+    hidden, head, teacher_hidden, teacher_head = (
+        torch.randn(n, 8, generator=generator) for n in (6, 11, 6, 11)
+    )
+    hidden.requires_grad_()
+    head.requires_grad_()
+    teacher = TeacherHidden(teacher_hidden, teacher_head)
+    total = distillation_loss(hidden, head, torch.full((6,), 1 / 6), teacher=teacher).total
+    total.backward(retain_graph=True)
+    once = [x.grad.clone() for x in (hidden, head)]
+    total.backward(retain_graph=True)
+    (3 * total).backward()
+    for x, grad in zip((hidden, head), once, strict=True):
+        torch.testing.assert_close(x.grad, 5 * grad)
+
+
 def test_a_frozen_head_and_no_grad():
     p = problem()
     frozen = distillation_loss(**p | {"head": p["head"].detach()}).total
