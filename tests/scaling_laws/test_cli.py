@@ -30,7 +30,7 @@ def test_fit_predict_and_plot(capsys, log, tmp_path):
     out, figure = tmp_path / "fit.json", tmp_path / "fit.png"
     code, text, _ = run(capsys, "fit", log, "--law", "power", "--out", out, "--plot", figure)
     assert code == 0
-    assert "exponent of the data" in text
+    assert "exponent of examples" in text
     assert figure.read_bytes()[:4] == b"\x89PNG"
     code, text, _ = run(capsys, "predict", out, "--at", "examples=1000,5000", "--json")
     assert code == 0
