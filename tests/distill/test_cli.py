@@ -41,7 +41,7 @@ def stop(capsys, *words):
 def test_help_names_the_commands(capsys):
     code, out, _ = stop(capsys, "--help")
     assert code == 0
-    assert all(name in out for name in ("run", "prune", "traces", "evaluate", "tiny"))
+    assert all(name in out for name in ("run", "prune", "traces", "evaluate", "tiny", "fetch-"))
 
 
 def test_a_missing_configuration_is_one_sentence(capsys, tmp_path):
