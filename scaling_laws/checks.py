@@ -227,6 +227,17 @@ def _pooling(problem: Problem, draws: Draws) -> Iterator[Note]:
             f"{rule.unit.capitalize()}s scatter more than the runs within them (F = "
             f"{rule.f:.2g}, p = {rule.p_value:.2g}); intervals count {rule.unit}s.",
         )
+    kind = problem.unit_kind
+    if rule.unit == "run" and rule.within >= 2 and rule.between < 1 and kind != "configuration":
+        units = problem.n - int(rule.within)
+        free = units - int(rule.between)
+        yield Note(
+            "untested_unit",
+            "warning",
+            f"{units} {kind}s for {free} free parameters: whether {kind}s scatter more than the "
+            "runs within them cannot be tested. Intervals take runs as independent and may be "
+            f"too narrow; with {free + 3} {kind}s they could count {kind}s.",
+        )
 
 
 def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:

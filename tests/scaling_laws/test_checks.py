@@ -156,3 +156,26 @@ def test_weight_two_is_a_row_twice():
     copied = sl.fit(law, twice, objective="squares")
     one, two = (lack_of_fit(f.problem, f.estimate) for f in (heavy, copied))
     assert one.f / two.f == pytest.approx((14 - 7) / (15 - 7), rel=1e-4)
+
+
+# --- chains too few to be counted -----------------------------------------------------------------
+
+
+def few_chains(chains):
+    return sl.fit(COLLAPSE, chained(0)[lambda t: t["chain_id"].isin(chains)], "mmlu")
+
+
+def test_intervals_that_cannot_count_chains_say_so():
+    """Three chains for three parameters leave nothing that scatters between chains."""
+    note = next(n for n in few_chains(["c0", "c1", "c2"]).notes if n.code == "untested_unit")
+    assert note.severity == "warning"
+    assert note.sentence.startswith("3 chains for 3 free parameters")
+    assert note.sentence.endswith("with 6 chains they could count chains.")
+    six = few_chains([f"c{i}" for i in range(6)])
+    assert "untested_unit" not in codes(six)
+    assert np.isfinite(six.draws.pooling.p_value)
+
+
+def test_runs_without_chains_are_independent_without_a_note():
+    rows = floored(0).drop_duplicates("tokens")
+    assert "untested_unit" not in codes(sl.fit(sl.laws.Kaplan("tokens"), rows))
