@@ -189,7 +189,11 @@ def _published_demo() -> tuple[Any, Callable[[], dict[str, Any]]]:
 
 
 def _held_plain(held: Any) -> dict[str, Any]:
-    return {"are": held.are, "coverage": held.coverage, "baselines": dict(held.baselines)}
+    """Return errors by the hold-out's own rule: a share, or points where a score of 0 was seen."""
+    return {
+        "error": float(held.errors["the law"]), "scale": "relative" if held.relative else "points",
+        "coverage": held.coverage, "baselines": dict(held.baselines),
+    }  # fmt: skip
 
 
 def _demo_table(template: Path | None, log: Path | None, out: Path | None, as_json: bool) -> None:

@@ -77,8 +77,12 @@ def _compared(found: Steps) -> pd.DataFrame:
     frame = found.frame.reset_index()
     level = 100 * found.direct.level
     shown = frame[["way"]].copy()
-    shown["mean |pred/obs - 1|"] = [f"{v:.2%}" for v in frame["are"]]
-    shown["mean pred/obs - 1"] = [f"{v:+.2%}" for v in frame["bias"]]
+    if found.direct.relative:
+        shown["mean |pred/obs - 1|"] = [f"{v:.2%}" for v in frame["error"]]
+        shown["mean pred/obs - 1"] = [f"{v:+.2%}" for v in frame["bias"]]
+    else:
+        shown["mean |pred - obs|"] = [number(v) for v in frame["error"]]
+        shown["mean pred - obs"] = ["+" * (v > 0) + number(v) for v in frame["bias"]]
     shown[f"inside {level:g} %"] = [f"{v:.0%}" for v in frame["coverage"]]
     shown["mean width"] = [number(v) for v in frame["width"]]
     return shown

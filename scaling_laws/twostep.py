@@ -267,15 +267,15 @@ class Steps:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row a way: mean absolute and mean relative error, coverage, mean width."""
-        rows = {
-            name: {
-                "are": held.are, "bias": held.bias, "coverage": held.coverage,
-                "width": float((held.frame["high"] - held.frame["low"]).mean()),
-                "rows": len(held.frame),
-            }
-            for name, held in (("two steps", self.two_step), ("direct", self.direct))
-        }  # fmt: skip
+        """A row a way: `error`, `bias`, `coverage`, mean `width` of the intervals, `rows`, `scale`.
+
+        ``error = mean |predicted / observed - 1|``, ``bias = mean(predicted / observed) - 1``, on
+        the `scale` "relative"; where a score of 0 was observed (`Holdout.relative`) they are
+        ``mean |predicted - observed|`` and ``mean(predicted - observed)``, in "points" of the
+        score.
+        """
+        ways = {"two steps": self.two_step, "direct": self.direct}
+        rows = {name: _row(held) for name, held in ways.items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("way")
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -291,6 +291,19 @@ class Steps:
         from scaling_laws.show_twostep import steps_html
 
         return steps_html(self)
+
+
+def _row(held: Holdout) -> dict[str, Any]:
+    frame = held.frame
+    points = float((frame["estimate"] - frame["observed"]).mean())
+    return {
+        "error": float(held.errors["the law"]),
+        "bias": held.bias if held.relative else points,
+        "coverage": held.coverage,
+        "width": float((frame["high"] - frame["low"]).mean()),
+        "rows": len(frame),
+        "scale": "relative" if held.relative else "points",
+    }
 
 
 def compare_steps(

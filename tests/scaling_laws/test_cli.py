@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import scaling_laws as sl
-from scaling_laws.cli import main
+from scaling_laws.cli import _held_plain, main
 
 
 @pytest.fixture
@@ -74,6 +74,23 @@ def test_demo_writes_what_it_says(capsys, tmp_path):
     for path in json.loads(text)["written"]:
         with open(path, "rb") as file:
             assert file.read(1)
+
+
+def test_a_holdout_in_json_has_no_infinite_share():
+    """A collapsed student scores 0: its error is in points of the score."""
+    kept = [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    scores = [0.85, 0.8, 0.71, 0.6, 0.43, 0.25, 0.05, 0.0]
+    rows = [{"kept": k, "task_f1": s} for k, s in zip(kept, scores, strict=True)]
+    held = sl.holdout(sl.laws.Collapse(), rows, "task_f1", by="kept", leave=2)
+    plain = json.loads(json.dumps(_held_plain(held), allow_nan=False))
+    assert plain["scale"] == "points"
+    off = (held.frame["estimate"] - held.frame["observed"]).abs().mean()
+    assert plain["error"] == pytest.approx(off)
+    seen = np.mean(scores[:6]) - np.mean(scores[6:])
+    assert plain["baselines"]["mean"] == pytest.approx(seen)
+    lone = sl.holdout(sl.laws.Collapse(), rows[:-1], "task_f1", by="kept", leave=1)
+    plain = _held_plain(lone)
+    assert (plain["scale"], plain["error"]) == ("relative", pytest.approx(lone.are))
 
 
 @pytest.mark.parametrize(("words", "sentence"), [

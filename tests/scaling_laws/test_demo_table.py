@@ -117,6 +117,6 @@ def test_command_writes_text_and_fits_and_json_parses(capsys, filled, tmp_path):
     assert code == 0
     found = json.loads(text)
     assert set(found["fits"]) == {"task_f1", "mmlu"}
-    assert found["holdout"]["task_f1"]["are"] < 0.05
+    assert found["holdout"]["task_f1"]["error"] < 0.05
     assert sl.load(out / "task_f1.json").problem.n == 210
     assert (out / "demo.txt").read_text().startswith("runs.csv: 210 rows accepted")

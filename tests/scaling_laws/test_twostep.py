@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import binom
 
 import scaling_laws as sl
+from scaling_laws.show import number
 
 L = sl.laws
 EPS, K, GAMMA = 0.75, 1.2, 0.8
@@ -129,7 +130,11 @@ def test_two_steps_beat_one_where_the_loss_is_the_cleaner_law():
         runs(3), "task_accuracy", by="params", leave=2,
     )  # fmt: skip
     assert found.frame["rows"].tolist() == [12, 12]
-    assert found.frame.loc["two steps", "are"] < found.frame.loc["direct", "are"]
+    assert found.frame.loc["two steps", "error"] < found.frame.loc["direct", "error"]
+    assert (found.frame["scale"] == "relative").all()
+    ratio = found.direct.frame["estimate"] / found.direct.frame["observed"]
+    assert found.frame.loc["direct", "error"] == pytest.approx((ratio - 1).abs().mean())
+    assert found.frame.loc["direct", "bias"] == pytest.approx(ratio.mean() - 1)
     for column in ("params", "tokens", "observed"):
         one, other = (h.frame[column].to_numpy() for h in (found.two_step, found.direct))
         np.testing.assert_array_equal(one, other)
@@ -137,6 +142,27 @@ def test_two_steps_beat_one_where_the_loss_is_the_cleaner_law():
     for shown in (repr(found), found._repr_html_()):
         assert "two steps" in shown
         assert "Hold-out by params: 12 rows" in shown
+
+
+def test_a_held_out_score_of_zero_is_compared_in_points():
+    """Of a share of nothing both ways would be infinitely far off."""
+    log = runs(5)
+    log.loc[log["params"].idxmax(), "task_accuracy"] = 0.0
+    found = sl.compare_steps(
+        L.Chinchilla(), L.LossToError(), L.Power("params"), log, "task_accuracy",
+        by="params", leave=1,
+    )  # fmt: skip
+    assert (found.frame["scale"] == "points").all()
+    for name, held in (("two steps", found.two_step), ("direct", found.direct)):
+        off = held.frame["estimate"] - held.frame["observed"]
+        row = found.frame.loc[name]
+        assert (row["error"], row["bias"]) == pytest.approx((off.abs().mean(), off.mean()))
+    assert found.frame["error"].nunique() == 2
+    for shown in (repr(found), found._repr_html_()):
+        assert "mean |pred - obs|" in shown
+        assert "inf" not in shown
+        assert number(found.frame.loc["direct", "error"]) in shown
+    assert f"+{number(found.frame.loc['direct', 'bias'])}" in repr(found)
 
 
 def test_the_larger_runs_are_not_seen_even_without_a_score():
