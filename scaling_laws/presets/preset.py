@@ -254,13 +254,9 @@ class Preset:
         return model.mean(np.stack([moved[name] for name in model.names], axis=1))
 
     def _range(self, points: pd.DataFrame) -> list[str]:
-        outside = np.zeros(len(points), bool)
-        known = True
-        for name, span in self.axes.items():
-            x = points[name].to_numpy(dtype=float)
-            outside |= x < (-np.inf if span.low is None else span.low)
-            outside |= x > (np.inf if span.high is None else span.high)
-            known = known and span.low is not None and span.high is not None
+        spans = self.axes.items()
+        outside = np.any([s.outside(points[k].to_numpy(dtype=float)) for k, s in spans], axis=0)
+        known = not any(span.open_ends for _, span in spans)
         return ["outside" if o else "inside" if known else "not stated" for o in outside]
 
     def _notes(self, out: pd.DataFrame | None = None) -> Iterator[Note]:
@@ -268,6 +264,14 @@ class Preset:
             yield Note("unverified", "warning", "The constants are not verified against the paper.")
         if not self.range_verified and any(s.low or s.high for s in self.axes.values()):
             yield Note("range_unverified", "info", "The range is not verified against the paper.")
+        ends = [f"{k} ({s.open_ends})" for k, s in self.axes.items() if s.open_ends]
+        if ends:
+            yield Note(
+                "range_not_stated",
+                "warning",
+                f"The range that was fitted is not stated for {', '.join(ends)}: no point is known "
+                "to lie inside it.",
+            )
         if out is not None and "range" in out and (out["range"] == "outside").any():
             count = int((out["range"] == "outside").sum())
             spans = "; ".join(f"{k} {v}" for k, v in self.axes.items())
@@ -306,8 +310,9 @@ class Preset:
         Returns
         -------
         DataFrame
-            A row a budget: ``compute, params, tokens, tokens_per_param`` and, where the source
-            published errors, ``low, high`` of the tokens per parameter.
+            A row a budget: ``compute, params, tokens, tokens_per_param``, where the source
+            published errors ``low, high`` of the tokens per parameter, and ``range`` of the
+            split, as in `predict`.
 
         Raises
         ------
@@ -338,6 +343,7 @@ class Preset:
                 best = self.law.optimum(some, drawn)
                 ends.append(quantile_pair(some / (6.0 * best * best), level))
             out["low"], out["high"] = (np.concatenate(e) for e in zip(*ends, strict=True))
+        out["range"] = self._range(out)
         out.attrs["notes"] = tuple(self._notes(out))
         return out
 

@@ -86,6 +86,21 @@ class Span:
     high: float | None = None
     scale: float = 1.0
 
+    @property
+    def open_ends(self) -> str:
+        """Which ends the source does not state, in words; empty where it states both.
+
+        >>> Span("tokens", high=9e9).open_ends
+        'lower end'
+        """
+        missing = [w for w, v in (("lower", self.low), ("upper", self.high)) if v is None]
+        return f"{' and '.join(missing)} end{'s' * (len(missing) - 1)}" if missing else ""
+
+    def outside(self, x: Array) -> NDArray[np.bool_]:
+        """Return which values lie beyond an end that is stated."""
+        below = x < (-np.inf if self.low is None else self.low)
+        return below | (x > (np.inf if self.high is None else self.high))
+
     def __str__(self) -> str:
         if self.low is None and self.high is None:
             return "not stated"
