@@ -45,8 +45,14 @@ def preset_html(preset: Preset) -> str:
 
 
 def _title(preset: Preset) -> str:
-    mark = "" if preset.verified else " (UNVERIFIED constants)"
+    mark = f" ({_mark(preset, ' constants')})" if preset.unverified else ""
     return f"{preset.name}{mark}"
+
+
+def _mark(preset: Preset, every: str = "") -> str:
+    """Say which constants are unverified: all of them, or their names."""
+    some = len(preset.unverified) < len(preset.symbols)
+    return f"UNVERIFIED{' ' + ', '.join(preset.unverified) if some else every}"
 
 
 def _head(preset: Preset) -> Iterator[tuple[str, str]]:
@@ -69,6 +75,8 @@ def _constants(preset: Preset) -> pd.DataFrame:
         shown["interval"] = [
             f"{s.low:g} – {s.high:g}" if s.low is not None else "–" for s in preset.symbols.values()
         ]
+    if preset.unverified:
+        shown["verified"] = ["no" if name in preset.unverified else "yes" for name in shown.index]
     shown["unit"] = [s.unit for s in preset.symbols.values()]
     return shown
 
@@ -93,7 +101,7 @@ def _listed(found: Presets) -> pd.DataFrame:
 
 
 def _remark(preset: Preset) -> str:
-    words = [] if preset.verified else ["UNVERIFIED"]
+    words = [_mark(preset)] if preset.unverified else []
     return ", ".join(words + ["incomplete"] * bool(preset.missing))
 
 

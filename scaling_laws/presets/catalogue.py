@@ -140,6 +140,12 @@ def _preset(name: str, entry: Mapping[str, Any], known: Mapping[str, Preset]) ->
     for symbol in entry["values"]:
         if not units.get(symbol):
             raise ValueError(f"preset {name}: {symbol} has no unit.")
+    for symbol in entry["unverified"]:
+        if symbol not in entry["values"]:
+            raise ValueError(
+                f"preset {name}: unverified = {symbol!r} is no constant of it; it has "
+                f"{', '.join(entry['values'])}."
+            )
     errors = entry.get("errors", {})
     options = dict(entry.get("options", {}))
     for option, other in entry.get("options_from", {}).items():
@@ -152,7 +158,7 @@ def _preset(name: str, entry: Mapping[str, Any], known: Mapping[str, Preset]) ->
         source=entry["source"],
         arxiv=entry["arxiv"],
         where=entry["where"],
-        verified=entry["verified"],
+        unverified=tuple(entry["unverified"]),
         range_verified=entry["range_verified"],
         rounding=entry["rounding"],
         axes={k: Span(**v) for k, v in entry["axes"].items()},

@@ -44,8 +44,10 @@ class Preset:
         What it predicts.
     source, arxiv, where : str
         Paper, identifier, equation or table.
-    verified, range_verified : bool
-        Whether constants, and range, were read again in the paper, its code or its data.
+    unverified : tuple of str
+        Symbols that were not read again in the paper, its code or its data.
+    range_verified : bool
+        Whether the range was.
     rounding : str
     axes : mapping of str to Span
     symbols : mapping of str to Symbol
@@ -65,7 +67,7 @@ class Preset:
     source: str
     arxiv: str
     where: str
-    verified: bool
+    unverified: tuple[str, ...]
     range_verified: bool
     rounding: str
     axes: Mapping[str, Span]
@@ -80,6 +82,11 @@ class Preset:
         """The law's parameters, those that are published; ``sl.fit(parameters=...)`` takes it."""
         found = self._parameters({k: np.asarray(s.value) for k, s in self.symbols.items()})
         return {k: float(v) for k, v in found.items()}
+
+    @property
+    def verified(self) -> bool:
+        """Whether every constant was read again in the paper, its code or its data."""
+        return not self.unverified
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -261,7 +268,10 @@ class Preset:
 
     def _notes(self, out: pd.DataFrame | None = None) -> Iterator[Note]:
         if not self.verified:
-            yield Note("unverified", "warning", "The constants are not verified against the paper.")
+            whole = len(self.unverified) == len(self.symbols)
+            names = ", ".join(self.unverified)
+            which = "The constants are" if whole else f"Of the constants {names} is"
+            yield Note("unverified", "warning", f"{which} not verified against the paper.")
         if not self.range_verified and any(s.low or s.high for s in self.axes.values()):
             yield Note("range_unverified", "info", "The range is not verified against the paper.")
         ends = [f"{k} ({s.open_ends})" for k, s in self.axes.items() if s.open_ends]
@@ -354,7 +364,7 @@ class Preset:
         rows = {
             name: {
                 "value": s.value, "unit": s.unit, "se": s.se, "low": s.low, "high": s.high,
-                "rounding": s.rounding, "verified": self.verified,
+                "rounding": s.rounding, "verified": name not in self.unverified,
             }
             for name, s in self.symbols.items()
         }  # fmt: skip

@@ -271,20 +271,6 @@ def test_lists_show_every_name_and_what_is_unverified():
     assert frame["errors"].sum() == 1
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not sl.presets[n].verified])
-def test_unverified_constants_say_so_everywhere(name):
-    preset = sl.presets[name]
-    for shown in (repr(preset), preset._repr_html_()):
-        assert "UNVERIFIED" in shown
-        assert "not verified against the paper" in shown
-    assert not preset.frame["verified"].any()
-    assert any(n.code == "unverified" for n in preset.notes)
-    if not preset.missing:
-        table = preset.predict(params=1e9, tokens=1e11, teacher_loss=2.2)
-        assert not table["verified"].any()
-        assert any(n.code == "unverified" for n in table.attrs["notes"])
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_both_twins_show_constants_and_source(name):
     preset = sl.presets[name]

@@ -1,9 +1,13 @@
-"""Beyond the range that was fitted every published law is refused or says so, axis by axis."""
+"""What published laws say of their own limits: the range that was fitted, and what is unverified.
+
+Beyond its range every law is refused or says so, axis by axis.
+"""
 
 import numpy as np
 import pytest
 
 import scaling_laws as sl
+from scaling_laws.presets.catalogue import _preset, _tables
 
 # A legal value for an axis of which a source states neither end.
 USUAL = {
@@ -100,3 +104,43 @@ def test_the_best_split_of_a_budget_may_lie_outside():
     table = sl.presets["supervised/busbridge-2025"].optimum(1e21)
     assert table["range"].tolist() == ["not stated"]
     assert "tokens (lower end)" in noted(table.attrs["notes"])["range_not_stated"]
+
+
+# --- what is unverified ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not sl.presets[n].verified])
+def test_unverified_constants_say_so_everywhere(name):
+    preset = sl.presets[name]
+    for shown in (repr(preset), preset._repr_html_()):
+        assert "UNVERIFIED" in shown
+        assert "not verified against the paper" in shown
+    assert not preset.frame.loc[list(preset.unverified), "verified"].any()
+    assert preset.frame["verified"].sum() == len(preset.symbols) - len(preset.unverified)
+    assert any(n.code == "unverified" for n in preset.notes)
+    if not preset.missing:
+        table = preset.predict(inside(preset))
+        assert not table["verified"].any()
+        assert any(n.code == "unverified" for n in table.attrs["notes"])
+
+
+def test_one_unverified_constant_is_named_and_so_is_the_range_that_rests_on_it():
+    """The tokens a step of T5 are not verified: neither aD nor the range of tokens is."""
+    preset = sl.presets["sparsity/frantar-2023-t5"]
+    assert preset.unverified == ("aD",)
+    assert not preset.range_verified
+    assert repr(preset).startswith("sparsity/frantar-2023-t5 (UNVERIFIED aD)")
+    notes = {n.code: n.sentence for n in preset.notes}
+    assert notes["unverified"].startswith("Of the constants aD is not verified")
+    assert "range_unverified" in notes
+    steps = sl.presets["sparsity/frantar-2023-t5-code"]
+    assert steps.verified
+    assert steps.range_verified
+
+
+def test_an_unverified_constant_must_be_one():
+    bare = "kaplan/kaplan-2020-params"
+    (entry,) = (table[bare] for table in _tables() if bare in table)
+    entry = {**entry, "unverified": ["Dc"]}
+    with pytest.raises(ValueError, match="preset bare: unverified = 'Dc' is no constant of it"):
+        _preset("bare", entry, {})
