@@ -49,6 +49,22 @@ def test_golden_values(name, axes, expected, half_unit):
     np.testing.assert_allclose(at(name, **axes), expected, rtol=2e-15, atol=half_unit)
 
 
+def test_unrounded_logarithms_are_the_constants_that_were_printed():
+    """Hoffmann et al. give ln A, ln B and ln E; six digits of each are printed."""
+    values = sl.presets["chinchilla/hoffmann-2022"].values
+    for name, text in {"A": "406.401", "B": "410.723", "E": "1.69337"}.items():
+        assert values[name] == pytest.approx(float(text), rel=0, abs=Symbol(text, "1").rounding)
+
+
+def test_published_errors_are_those_of_the_paper():
+    """Besiroglu et al. 2024: standard errors and 95 % intervals, digit for digit."""
+    frame = sl.presets["chinchilla/besiroglu-2024"].frame[["se", "low", "high"]]
+    assert frame.T.to_dict("list") == {
+        "E": [0.026, 1.769, 1.871], "A": [124.5, 285, 744], "B": [1293.3, 1042, 5810],
+        "alpha": [0.015, 0.317, 0.373], "beta": [0.021, 0.331, 0.415],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("hoffmann-2022-printed", 92.6), ("hoffmann-2022", 58.9), ("besiroglu-2024", 18.4)],
