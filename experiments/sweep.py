@@ -96,7 +96,11 @@ def sweep(
     traces: Annotated[Path | None, typer.Option(help="File of reasoning (paper).")] = None,
     slurm: Annotated[
         list[str] | None,
-        typer.Option(help="Setting of submitit, such as slurm_partition=gpu.", metavar="A=B"),
+        typer.Option(
+            help="Setting of submitit, such as slurm_partition=gpu; timeout_min=MINUTES (or "
+            "slurm_time) is needed.",
+            metavar="A=B",
+        ),
     ] = None,
 ) -> None:
     """Do a grid of distillation runs, each chain a job, and fit the law of its log."""
@@ -201,9 +205,9 @@ def _backend(
 
         return OnRay(workers)
     if place is Place.slurm:
-        from .backends.slurm import Slurm
+        from .backends.slurm import Slurm, settings
 
-        return Slurm(out / FOLDER / "slurm", workers, dict(part.split("=", 1) for part in slurm))
+        return Slurm(out / FOLDER / "slurm", workers, settings(slurm))
     from .backends.local import Local, processors, visible_devices
 
     if devices is not None:

@@ -9,15 +9,48 @@ from pathlib import Path
 from typing import Any
 
 import submitit
+import yaml
 from submitit.helpers import CommandFunction
 
 from experiments.backends import State
 from experiments.backends.local import job_environment
 from experiments.jobs import Attempt
 
-__all__ = ["Slurm"]
+__all__ = ["Slurm", "settings"]
 
 _NOT_ITS_FAULT = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED")
+_LIMITS = ("timeout_min", "slurm_time")
+
+
+def settings(parts: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of submitit that a command line names, each ``NAME=VALUE``.
+
+    Raises
+    ------
+    ValueError
+        For a part without ``=``, a name or value that submitit does not take, or no time limit.
+    """
+    found: dict[str, Any] = {}
+    for part in parts:
+        name, equals, text = part.partition("=")
+        if not name or not equals:
+            raise ValueError(f"--slurm {part}: write NAME=VALUE, such as slurm_partition=gpu.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--slurm {part}: the value is not YAML: {error}") from None
+        # YAML reads 12:00:00 as a number of base 60, which Slurm would take for minutes.
+        found[name] = text if isinstance(value, int) and ":" in text else value
+    if all(found.get(name) is None for name in _LIMITS):
+        raise ValueError(
+            "--backend slurm needs a time limit, for submitit asks for 5 minutes where none is "
+            "given: write --slurm timeout_min=MINUTES or --slurm slurm_time=DAYS-HOURS:MINUTES."
+        )
+    try:
+        submitit.AutoExecutor(Path(), cluster="debug").update_parameters(**found)
+    except (AssertionError, NameError) as error:
+        raise ValueError(f"--slurm: {error}") from None
+    return found
 
 
 class Slurm:
@@ -35,6 +68,11 @@ class Slurm:
         Of submitit, such as ``slurm_partition`` and ``timeout_min``.
     cluster : {"slurm", "local", "debug"}
         As submitit names them.
+
+    Raises
+    ------
+    ValueError
+        Where Slurm's commands are not found.
     """
 
     name = "slurm"
@@ -47,6 +85,10 @@ class Slurm:
         parameters: Mapping[str, Any] | None = None,
         cluster: str = "slurm",
     ) -> None:
+        if cluster == "slurm" and submitit.SlurmExecutor.affinity() < 0:
+            raise ValueError(
+                "--backend slurm: there is no srun here; go to a machine of the cluster."
+            )
         self.folder, self.parameters, self.cluster = folder, dict(parameters or {}), cluster
         if workers is not None:
             self.parameters["slurm_array_parallelism"] = workers

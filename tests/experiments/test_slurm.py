@@ -1,4 +1,4 @@
-"""Jobs through submitit, whose local executor stands for Slurm."""
+"""Jobs through submitit, whose local executor stands for Slurm, and once scripts for its commands."""
 
 import io
 import os
@@ -8,11 +8,13 @@ from collections import Counter
 
 import pytest
 
+from experiments import chains, grids
+from experiments import sweep as command
 from experiments.engine import Sweep
 from experiments.jobs import Attempt, Job
 from experiments.table import Table
 
-pytest.importorskip("submitit")
+submitit = pytest.importorskip("submitit")
 
 # Of submitit's own processes and logs.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -73,3 +75,87 @@ def test_sigint_stops_what_runs(tmp_path, burn, written, marked):
         Sweep(tmp_path / "out", burn(1, 30.0), backend, table=Once(io.StringIO())).run()
     assert not marked(tmp_path / "out")
     assert not written()
+
+
+# What a script asks for is done at once, and its state is known by whether it has ended.
+COMMANDS = {
+    "sbatch": """
+cp "$1" "$0.asked"
+(SLURM_JOB_ID=7 SLURM_NTASKS=1 sh "$1"; touch "$0.ended") >/dev/null 2>&1 &
+echo Submitted batch job 7
+""",
+    "srun": """
+while true; do case $1 in --output|--error) shift 2;; -*) shift;; *) break;; esac; done
+exec "$@"
+""",
+    "sacct": """
+state=RUNNING; [ -e "${0%sacct}sbatch.ended" ] && state=COMPLETED
+printf 'JobID|State|NodeList\\n7|%s|here\\n' $state
+""",
+}
+
+
+def test_the_command_asks_slurm_for_what_it_is_told(tmp_path, monkeypatch, capsys):
+    """The whole way of one job: from the command line to Slurm's commands, and to the law."""
+    from experiments.backends.slurm import Slurm
+
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, text in COMMANDS.items():
+        (commands / name).write_text(f"#!/bin/sh{text}")
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+    monkeypatch.setattr(Slurm, "interval", 0.1)
+    monkeypatch.setattr(command, "make_toy", lambda out: None)
+    monkeypatch.setattr(command, "_law", lambda log: "the law")
+    monkeypatch.setattr(grids, "tiny", lambda out, overrides: [out])
+    made = tmp_path / "made"
+    monkeypatch.setattr(chains, "job_of", lambda run, folder: Job("one", ("touch", str(made))))
+    words = ["tiny", "--out", str(tmp_path / "out"), "--backend", "slurm"]
+    settings = ["timeout_min=60", "slurm_partition=gpu"]
+    with pytest.raises(SystemExit) as end:
+        command.main([*words, *(w for part in settings for w in ("--slurm", part))])
+    assert end.value.code == 0, capsys.readouterr().err
+    assert made.exists()
+    assert "the law" in capsys.readouterr().out
+    asked = (commands / "sbatch.asked").read_text()
+    assert "#SBATCH --time=60\n" in asked
+    assert "#SBATCH --partition=gpu\n" in asked
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["foo"], "--slurm foo: write NAME=VALUE"),
+        (["slurm_partition=gpu"], "needs a time limit, for submitit asks for 5 minutes"),
+        (["timeout_min=", "slurm_partition=gpu"], "needs a time limit"),
+        (["timeout_min=an hour"], 'Parameter "timeout_min" expected type'),
+        (["timeout_min=[60"], "--slurm timeout_min=[60: the value is not YAML"),
+        (["timeout_min=60", "slurm_colour=red"], "Unknown argument 'colour'"),
+    ],
+)
+def test_what_submitit_cannot_take_is_a_sentence(tmp_path, monkeypatch, capsys, settings, sentence):
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda: 2)
+    words = ["small", "--out", str(tmp_path), "--teacher", "none", "--backend", "slurm"]
+    monkeypatch.setattr(chains, "job_of", lambda run, folder: Job("one", ("true",)))
+    with pytest.raises(SystemExit) as end:
+        command.main([*words, *(w for part in settings for w in ("--slurm", part))])
+    assert end.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_settings_have_the_types_of_yaml_and_times_stay_text():
+    from experiments.backends.slurm import settings
+
+    given = ["timeout_min=60", "mem_gb=7.5", "slurm_time=12:00:00", "slurm_use_srun=false"]
+    assert settings(given) == {
+        "timeout_min": 60, "mem_gb": 7.5, "slurm_time": "12:00:00", "slurm_use_srun": False,
+    }  # fmt: skip
+
+
+def test_where_there_is_no_slurm(tmp_path, monkeypatch):
+    from experiments.backends.slurm import Slurm
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda: -1)
+    with pytest.raises(ValueError, match="there is no srun here"):
+        Slurm(tmp_path)
