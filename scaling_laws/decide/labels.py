@@ -23,7 +23,7 @@ from scaling_laws.decide.asking import (
     words_of,
 )
 from scaling_laws.decide.draws import Ask, Joint, joint_of
-from scaling_laws.decide.probability import Targets
+from scaling_laws.decide.probability import Targets, on_residual_scale
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.result import Fit
 from scaling_laws.runs import Note
@@ -171,12 +171,12 @@ class _Needed:
         points = self.points(self.grid)
         out = np.ones((len(self.grid), self.joint.count))
         for name, ends in self.targets.items():
-            log = self.joint.fits[name].metric.link == "log"
             value = self.joint.residual(name, points)
             sd = self.joint.run_sd(name, points) if self.interval == "run" else 0.0
-            for end, sign in ((ends[0], 1.0), (ends[1], -1.0)):
+            low, high = on_residual_scale(self.joint, name, ends)
+            for end, sign in ((low, 1.0), (high, -1.0)):
                 if np.isfinite(end):
-                    gap = sign * (value - (np.log(end) if log else end))
+                    gap = sign * (value - end)
                     with np.errstate(divide="ignore", invalid="ignore"):
                         out *= np.where(sd > 0, ndtr(gap / sd), gap >= 0)
         return out

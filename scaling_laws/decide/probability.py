@@ -13,7 +13,7 @@ from scaling_laws.decide.draws import Form, Joint, stages_of
 from scaling_laws.points import coordinates
 from scaling_laws.result import Interval
 
-__all__ = ["Targets", "probabilities"]
+__all__ = ["Targets", "on_residual_scale", "probabilities"]
 
 Array = NDArray[np.float64]
 Targets = Mapping[str, tuple[float, float]]
@@ -22,6 +22,17 @@ Targets = Mapping[str, tuple[float, float]]
 # Draws times points of a tile: its arrays stay in a processor's cache, which is worth a factor 3.
 _ROWS, _DRAWS = 4_000, 16
 _SCORES = 250
+
+
+def on_residual_scale(joint: Joint, name: str, ends: tuple[float, float]) -> tuple[float, float]:
+    """Return a target's ends where residuals live: logarithms of a loss, scores as they are.
+
+    What is 0 or less lies below every loss: its logarithm is minus infinity, as that of no limit.
+    """
+    if not joint.is_log(name):
+        return ends
+    low, high = (float(np.log(end)) if end > 0 else -np.inf for end in ends)
+    return low, high
 
 
 def probabilities(
@@ -46,7 +57,10 @@ def probabilities(
     order = np.lexsort(keys) if keys else np.arange(len(points))
     out = np.zeros((len(points), len(names)))
     step = _SCORES if interval == "score" else _ROWS
-    metrics = [_Asked(joint, name, ends, interval) for name, ends in targets.items()]
+    metrics = [
+        _Asked(joint, name, ends, on_residual_scale(joint, name, ends), interval)
+        for name, ends in targets.items()
+    ]
     for begin in range(0, len(points), step):
         rows = order[begin : begin + step]
         for met in zip(*(m.tiles(points.iloc[rows]) for m in metrics), strict=True):
@@ -58,11 +72,12 @@ def probabilities(
 
 @dataclass(frozen=True)
 class _Asked:
-    """One metric and its target."""
+    """One metric and its target, as a score and on the residual scale."""
 
     joint: Joint
     name: str
     ends: tuple[float, float]
+    scaled: tuple[float, float]
     interval: Interval
 
     def tiles(self, points: pd.DataFrame) -> Iterator[NDArray[np.bool_]]:
@@ -97,7 +112,7 @@ class _Asked:
         mean = placed.model.residual_mean(one.draws.theta[part])
         if len(far[0]):
             mean[:, far[0]] += far[2][at, None] * far[1]
-        low, high = np.log(self.ends) if one.model.link.kind == "log" else self.ends
+        low, high = self.scaled
         if self.interval == "mean":
             return (mean >= low) & (mean <= high)
         # The noise of a run moves the target instead of every value.

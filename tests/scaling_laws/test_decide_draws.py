@@ -94,6 +94,40 @@ def test_probabilities_are_shares_of_the_draws(fits):
         assert np.allclose(found["probability"], (met[0] & met[1]).mean(1))
 
 
+@pytest.fixture(scope="module")
+def loss():
+    design = grid(examples=[6e3, 25e3, 1e5, 4e5], kept=[0.79, 0.58, 0.37, 0.16])
+    truth = {"e": 1.5, "a": 0.3, "b": 0.35, "c": 0.2, "g": 0.9}
+    law = sl.laws.Compressed()
+    return sl.fit(law, sl.simulate(law, design, truth, 0.03, 1, metric="loss"), "loss")
+
+
+@pytest.mark.parametrize("interval", ["mean", "run"])
+def test_probabilities_of_a_loss_are_shares_of_the_draws(loss, interval):
+    """A target on one side alone, on both, and what every loss or none meets."""
+    joint = joint_of(loss)
+    points = grid(examples=[4e5], kept=[0.79, 0.62, 0.5, 0.37, 0.29])
+    values = joint.values("loss", points, interval)
+    for low, high in ((-np.inf, 1.8), (1.8, np.inf), (1.75, 1.95), (0.0, np.inf), (-np.inf, 0.0)):
+        found = probabilities(joint, points, {"loss": (low, high)}, interval)
+        assert np.allclose(found["probability"], ((values >= low) & (values <= high)).mean(1))
+    sure = ((values >= 1.75) & (values <= 1.95)).mean(1)
+    assert sure.min() < 0.1
+    assert sure.max() > 0.5
+
+
+@pytest.mark.parametrize("interval", ["mean", "run"])
+def test_the_smallest_student_of_a_loss(loss, interval):
+    ladder = [0.79, 0.58, 0.46, 0.37, 0.29, 0.16]
+    found = sl.decide.smallest(loss, at_most=1.9, kept=ladder, examples=4e5, interval=interval)
+    points = found.frame[["examples", "kept"]]
+    share = (joint_of(loss).values("loss", points, interval) <= 1.9).mean(1)
+    assert np.allclose(found.frame["probability"], share)
+    assert found.found
+    assert found.values["kept"] == points.loc[share >= 0.9, "kept"].min()
+    assert found.values["kept"] > 0.16
+
+
 def test_probabilities_of_a_forecast_are_shares_of_its_draws():
     design = grid(examples=np.geomspace(1e3, 1e5, 8).round())
     truth = {"E": 2.0, "A": 0.6, "a": 0.45}

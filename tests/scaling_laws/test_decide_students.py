@@ -137,6 +137,17 @@ def test_labels_needed_has_the_probability_it_claims(curve):
     assert abs(p["probability"].iloc[0] - 0.9) < 0.035
 
 
+def test_labels_for_a_loss_do_not_hang_on_the_link():
+    """Residuals of a loss may be differences instead of logarithms."""
+    log = sl.simulate(sl.laws.Power(), SIZES, {"E": 1.0, "A": 0.5, "a": 0.4}, 0.005, metric="loss")
+    needed = [
+        sl.decide.labels_needed(sl.fit(sl.laws.Power(), log, "loss", link=link), at_most=1.3)
+        for link in ("log", "identity")
+    ]
+    assert all(one.found for one in needed)
+    assert needed[0].values["n"] == pytest.approx(needed[1].values["n"], rel=0.1)
+
+
 def test_not_reachable_says_the_top(curve):
     found = sl.decide.labels_needed(curve, at_least=0.95)
     assert not found.found
