@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
+from scipy.stats import f as ratios
 
 import scaling_laws as sl
 from scaling_laws.demo_published import run_published
@@ -57,7 +59,34 @@ def test_steepness_is_not_identified(demo):
     row = demo.distilled.parameters.loc["s"]
     assert row["high"] > 5 * row["low"]
     assert np.isnan(row["se"])
-    assert "steepness not identified" in " ".join(demo.text().split())
+    words = f"steepness not identified, {row['low']:.3g} or more"
+    assert words in " ".join(demo.text().split())
+
+
+def test_any_steepness_above_about_twelve_fits(demo):
+    """The least squares at each steepness, the middle of the collapse free: no fit of the library.
+
+    The likelihood draws the line at 12.6, for many runs; exact for two degrees of freedom it lies
+    lower. The end that is told must lie between the two.
+    """
+    points = demo.distilled.problem.frame
+    kept, skill = points["kept"].to_numpy(), points["mmlu"].to_numpy() - 0.25
+    middle = np.log(np.linspace(0.5, 0.9, 4001)[:, None])
+
+    def misfit(s):
+        log_shape = np.logaddexp(0, s * middle) - np.logaddexp(0, s * (middle - np.log(kept)))
+        shape = np.exp(log_shape)
+        whole = shape @ skill / (shape**2).sum(axis=1)
+        return ((skill - whole[:, None] * shape) ** 2).sum(axis=1).min()
+
+    steep = np.geomspace(2, 1000, 400)
+    misfits = np.array([misfit(s) for s in steep])
+    excess = misfits / misfits.min()
+    fits = steep[len(kept) * np.log(excess) <= chi2.ppf(0.95, 1)]
+    assert fits[0] == pytest.approx(12, abs=1)
+    assert fits[-1] == steep[-1]
+    exact = steep[(len(kept) - 3) * (excess - 1) <= ratios.ppf(0.9, 1, len(kept) - 3)]
+    assert exact[0] < demo.distilled.parameters.loc["s", "low"] < fits[0]
 
 
 def test_more_labels_and_parameters_help(demo):
