@@ -13,12 +13,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["AXES", "SIZES", "Columns", "Counts", "Shape", "Shapes", "columns", "counts", "named"]
+__all__ = [
+    "AXES", "SIZES", "Columns", "Counts", "Shape", "Shapes", "Split", "columns", "counts", "named",
+]  # fmt: skip
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Columns = dict[str, Ints]
 """Sizes of many models: an array a field of `Shape`, all of one length."""
+
+Split = str | Mapping[str, float] | pd.DataFrame
+"""How axes share what is pruned; see `planned`."""
 
 AXES = ("layers", "hidden", "ffn", "kv_heads")
 """Sizes that structural pruning changes; query heads follow their key-value heads."""
@@ -108,7 +113,7 @@ class Shape:
         kept: float | None = None,
         *,
         kept_of: Literal["total", "nonembedding"] = "total",
-        split: str | Mapping[str, float] = "both",
+        split: Split = "both",
         rounding: Mapping[str, int] | None = None,
         **sizes: int,
     ) -> Shape:

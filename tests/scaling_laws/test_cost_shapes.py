@@ -209,6 +209,44 @@ def test_plans_of_llama_keep_hidden_divisible_by_heads():
     assert (plans["heads"] == 3 * plans["kv_heads"]).all()
 
 
+def test_plans_go_through_given_students():
+    """Each of them is met exactly, and all between have every size between theirs."""
+    shape = cost.shape("Qwen3-32B")
+    students = pd.DataFrame(
+        {"layers": [52, 40, 18], "ffn": [22016, 15360, 9728], "hidden": [5120, 4096, 3072]}
+    )
+    exact = counts(shape.variants(**{a: students[a] for a in students})).params
+    plans = cost.planned(shape, exact / shape.params, split=students)
+    pd.testing.assert_frame_equal(plans[list(students)], students, check_dtype=False)
+    assert (plans["kv_heads"] == shape.kv_heads).all()
+    between = cost.planned(shape, np.geomspace(0.1, 1, 40), split=students)
+    for axis in ("layers", "ffn", "hidden"):
+        assert between[axis].is_monotonic_increasing
+    # Multiples common to what was given: 512 for the feed-forward network, 1024 for the hidden.
+    assert (between["ffn"] % 512 == 0).all()
+    assert (between["kept"] - between["kept_target"]).abs().max() < 0.06
+    # Behind the last the shares go on: layers as a fixed power of the ffn, but for half a step.
+    behind = cost.planned(shape, (exact[-1] / shape.params) ** 2, split=students).iloc[0]
+    power = np.log(18 / 64) / np.log(9728 / 25600)
+    ends = [64 * ((behind["ffn"] + step) / 25600) ** power for step in (-256, 256)]
+    assert behind["ffn"] < 9728
+    assert ends[0] - 0.5 <= behind["layers"] <= ends[1] + 0.5
+
+
+@pytest.mark.parametrize(
+    ("students", "words"),
+    [
+        ({"layers": [40, 20], "ffn": [5120, 10240]}, "ffn grows where they get smaller"),
+        ({"layers": [64]}, "none is smaller than the model"),
+        ({"vocab": [100]}, "none is smaller than the model"),
+        ({"layers": [70]}, r"layers = 70 is not in \[1, 64\]"),
+    ],
+)
+def test_students_on_no_path_are_refused(students, words):
+    with pytest.raises(ValueError, match=words):
+        cost.planned(cost.shape("Qwen3-32B"), 0.5, split=pd.DataFrame(students))
+
+
 def test_plans_refuse_impossible_targets():
     shape = cost.shape("Qwen3-32B")
     with pytest.raises(ValueError, match=r"kept = 16 is not in \(0, 1\]"):
