@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scaling_laws.fitting import fit
 from scaling_laws.laws import Chinchilla
 from scaling_laws.metrics import get_metric
+from scaling_laws.presets.catalogue import presets
 from scaling_laws.problem import as_log
 from scaling_laws.result import Fit
 from scaling_laws.runs import Note, RunLog
@@ -39,17 +40,13 @@ OUTLIERS = 5
 
 # Constants as published: rounded in the paper's text, unrounded in its source; the replication.
 PUBLISHED: Mapping[str, Mapping[str, float]] = {
-    "hoffmann, as printed": {
-        "E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28,
-    },
-    "hoffmann, unrounded": {
-        "E": float(np.exp(0.5267228)), "A": float(np.exp(6.0073404)),
-        "B": float(np.exp(6.0179186)), "alpha": 0.33917084, "beta": 0.2849083,
-    },
-    "besiroglu, as printed": {
-        "E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658,
-    },
-}  # fmt: skip
+    words: presets[f"chinchilla/{name}"].values
+    for words, name in (
+        ("hoffmann, as printed", "hoffmann-2022-printed"),
+        ("hoffmann, unrounded", "hoffmann-2022"),
+        ("besiroglu, as printed", "besiroglu-2024"),
+    )
+}
 
 # Of the 4500 starts (log A, log B, log E, alpha, beta) the one whose averaged loss L-BFGS-B takes
 # lowest on the digitised points.
