@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -78,7 +78,10 @@ class Crossover:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What the crossover leaves out."""
+        """What the crossover leaves out, and what to beware of in either preset.
+
+        A note that both have is given once; of the others each names its preset.
+        """
         e1, e2 = self.first.values["E"], self.second.values["E"]
         return (
             Note(
@@ -87,8 +90,16 @@ class Crossover:
                 f"H and g compare what more data remove; the limits E ({e1:g} and {e2:g}) are left "
                 "out. equal_loss takes them in.",
             ),
-            *self.first.notes,
+            *self._of_the_presets(),
         )
+
+    def _of_the_presets(self) -> Iterator[Note]:
+        common = [note for note in self.first.notes if note in self.second.notes]
+        yield from common
+        for preset in (self.first, self.second):
+            for note in preset.notes:
+                if note not in common:
+                    yield replace(note, sentence=f"{preset.name}: {note.sentence}")
 
     def __repr__(self) -> str:
         from scaling_laws.show_presets import crossover_text

@@ -150,6 +150,21 @@ def test_crossovers_that_cannot_be():
     assert wide.H_range[1] > 1e3 * wide.H_range[0]
 
 
+def test_a_crossover_gives_the_notes_of_both():
+    """Whichever comes second: what both say once, what one says under its name."""
+    prompt, lora = (f"finetuning/zhang-2024-mlsum-{tuned}" for tuned in ("prompt", "lora"))
+    for pair in ((prompt, lora), (lora, prompt)):
+        found = sl.presets.crossover(*pair)
+        sentences = [n.sentence for n in found.notes]
+        assert (
+            sentences.count(f"{prompt}: E lies at the bound of the fit: no limit was found.") == 1
+        )
+        assert sum("not stated for examples" in s for s in sentences) == 1
+        assert sum("E and b belong to the task" in s for s in sentences) == 1
+        assert len(sentences) == 4
+        assert "E lies at the bound" in found._repr_html_()
+
+
 # --- sparsity: the objectives of the released constants -------------------------------------------
 
 
