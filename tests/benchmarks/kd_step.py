@@ -85,8 +85,9 @@ class Plain:
         for batch, teacher in self.ready[number]:
             bf16 = self.options.precision == "bf16"
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                # Padding is on the right: causal attention needs no mask, here as in ours.
                 states = self.model.model(
-                    input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+                    input_ids=batch.input_ids, use_cache=False
                 ).last_hidden_state
                 loss = distillation_loss(
                     states[:, :-1], self.model.lm_head.weight, batch.weights,
