@@ -1,7 +1,7 @@
 """Jobs that take no time, each leaving one line in a file that all share.
 
 As distill does with its rows, a job leaves out a line that is there; another line tells if it ever
-runs twice at the same time.
+runs twice at the same time. Beside the file, another one has a line for each time that a job began.
 """
 
 import os
@@ -22,10 +22,11 @@ DRIVER = Path(__file__).with_name("driver.py")
 SCRIPT = """
 import fcntl, os, sys, time
 name, seconds, log = sys.argv[1], float(sys.argv[2]), sys.argv[3]
-def write(text):
-    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def write(text, path=log):
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     os.write(handle, f"{text} {devices} {time.time()}\\n".encode())
+write(name, f"{log}-begun")
 alone = open(f"{log}.{name}", "w")
 try:
     fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back however it ends
@@ -60,6 +61,12 @@ def written(tmp_path):
         return [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
 
     return read
+
+
+@pytest.fixture
+def begun(written, tmp_path):
+    """Return a function that reads which jobs began, a line each time."""
+    return lambda: written(tmp_path / "log-begun")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from experiments.engine import Sweep
 from experiments.jobs import Job
 from experiments.table import Table
+from tests.experiments.test_sweep import attempts
 
 # Without it, Ray writes a token into the home folder.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -47,7 +48,7 @@ def lines(log):
     return [line.split() for line in log.read_text().splitlines()]
 
 
-def test_gangs_share_no_gpu_and_a_lost_machine_loses_no_job(cluster, tmp_path, burn, marked):
+def test_gangs_share_no_gpu_and_a_lost_machine_loses_no_job(cluster, tmp_path, burn, begun, marked):
     jobs = burn(16, 1.5, gpus=2)
     lost = []
 
@@ -63,9 +64,14 @@ def test_gangs_share_no_gpu_and_a_lost_machine_loses_no_job(cluster, tmp_path, b
 
     shown = io.StringIO()
     assert Sweep(tmp_path / "out", jobs, OnRay(), table=Watched(shown)).run()
-    assert "gone      job-" in shown.getvalue()
+    gone = Counter(line.split()[-1] for line in shown.getvalue().splitlines() if "  gone " in line)
+    assert gone
     rows = lines(tmp_path / "log")
     assert Counter(name for name, *_ in rows) == Counter(job.name for job in jobs)
+    # Only what went with the machine is tried again, and no attempt begins twice.
+    tried = Counter({job.name: len(attempts(tmp_path / "out", job)) for job in jobs})
+    assert tried == Counter(job.name for job in jobs) + gone
+    assert Counter(begun()) <= tried
     assert all(len(devices.split(",")) == 2 for _, devices, _ in rows)
     assert not marked(tmp_path / "out")
 
@@ -83,11 +89,10 @@ def test_devices_failures_and_the_next_call(cluster, tmp_path, burn):
 
 
 @pytest.mark.slow
-def test_a_thousand_jobs_of_a_second(tmp_path, burn):
-    ray.init(num_cpus=16, log_to_driver=False, object_store_memory=80_000_000)
-    try:
-        assert sweep(tmp_path / "out", burn(1000, 1.0))[0]
-    finally:
-        ray.shutdown()
-    names = Counter(row[0] for row in lines(tmp_path / "log"))
-    assert names == Counter(f"job-{i}" for i in range(1000))
+def test_a_thousand_jobs_of_a_second(cluster, tmp_path, burn, written, begun):
+    jobs = burn(1000, 1.0)
+    assert sweep(tmp_path / "out", jobs)[0]
+    once = Counter(f"job-{i}" for i in range(1000))
+    assert Counter(written()) == once
+    assert Counter(begun()) == once
+    assert {len(attempts(tmp_path / "out", job)) for job in jobs} == {1}

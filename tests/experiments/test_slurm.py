@@ -1,4 +1,4 @@
-"""Jobs through submitit, whose local executor stands for Slurm, and once scripts for its commands."""
+"""Jobs through submitit: its local executor stands for Slurm, and once scripts for its commands."""
 
 import io
 import os

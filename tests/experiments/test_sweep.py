@@ -44,19 +44,21 @@ def python(code, *arguments):
 
 
 def attempts(out, job):
+    """Return a job's attempts in the sweep of an output folder."""
     return Attempt.all_of(job, out.absolute() / FOLDER / "jobs" / job.name)
 
 
-def test_every_job_is_done_once_and_not_again(tmp_path, burn, written):
+def test_every_job_is_done_once_and_not_again(tmp_path, burn, written, begun):
     jobs = burn(12)
     done, shown = sweep(tmp_path / "out", jobs, workers=3)
     assert done
+    assert Counter(begun()) == Counter(job.name for job in jobs)
     assert Counter(written()) == Counter(job.name for job in jobs)
     assert shown.count("done      job-") == 12
     assert "12 done, 0 running, 0 failed, 0 waiting" in shown
     done, shown = sweep(tmp_path / "out", jobs, workers=3)
     assert done
-    assert len(written()) == 12
+    assert len(written()) == len(begun()) == 12
     assert "started" not in shown
 
 
