@@ -13,10 +13,12 @@ import pandas as pd
 
 from scaling_laws.runs import Run
 from scaling_laws.show import number, references_of
+from scaling_laws.show_validation import held_words
 from scaling_laws.version import VERSION
 
 if TYPE_CHECKING:
     from scaling_laws.result import Fit
+    from scaling_laws.validation import Holdout
 
 __all__ = ["answers_of", "data_hash"]
 
@@ -26,14 +28,14 @@ _MOST = 6
 _UNKNOWN = "not logged"
 
 
-def answers_of(fit: Fit) -> dict[str, dict[str, str]]:
+def answers_of(fit: Fit, holdout: Holdout | None = None) -> dict[str, dict[str, str]]:
     """Return section -> question -> answer."""
     return {
         "Form": _form(fit),
         "Training runs": _training(fit),
         "Data points": _data(fit),
         "Fit": _fit(fit),
-        "Trust": _trust(fit),
+        "Trust": _trust(fit, holdout),
     }
 
 
@@ -288,14 +290,24 @@ def _weights(fit: Fit) -> str:
 
 
 # --- how far to trust it --------------------------------------------------------------------------
-def _trust(fit: Fit) -> dict[str, str]:
+def _trust(fit: Fit, holdout: Holdout | None) -> dict[str, str]:
     return {
         "goodness of fit": _goodness(fit),
         "uncertainty": str(fit.parameters.columns.name) + f", seed {fit.seed}",
-        "validation": f"none stored with a fit; {fit.degrees} residual degrees of freedom; holdout "
-        "predicts runs left out, choose compares forms",
+        "validation": f"{_validation(holdout)}; {fit.degrees} residual degrees of freedom",
         "notes": " ".join(n.sentence for n in fit.notes) or "none",
     }
+
+
+def _validation(held: Holdout | None) -> str:
+    if held is None:
+        return "no hold-out given to the card (a fit stores none)"
+    # A Forecast of several forms has no law of its own; its first line says what it is.
+    law = repr(getattr(held.fitted, "law", held.fitted)).partition("\n")[0]
+    return (
+        f"{len(held.frame)} rows held out ({_range(held.frame, held.by)}), forecast from "
+        f"{len(held.fitted.training_index)} by {law}: {held_words(held)}"
+    )
 
 
 def _goodness(fit: Fit) -> str:

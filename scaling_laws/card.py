@@ -21,6 +21,7 @@ from scaling_laws.wrapping import wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.result import Fit
+    from scaling_laws.validation import Holdout
 
 __all__ = ["Card", "Entry", "card_of"]
 
@@ -116,11 +117,22 @@ class Card:
         return "\n".join(lines) + "\n"
 
 
-def card_of(fit: Fit) -> Card:
-    """Return the card of a fit."""
+def card_of(fit: Fit, holdout: Holdout | None = None) -> Card:
+    """Return the card of a fit, with the record of a hold-out where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the hold-out judges another score.
+    """
+    if holdout is not None and holdout.fitted.metric.name != fit.metric.name:
+        raise ValueError(
+            f"card: the hold-out judges {holdout.fitted.metric.name}, the fit is of "
+            f"{fit.metric.name}; pass a hold-out of {fit.metric.name}."
+        )
     entries = [
         Entry(section, question, _line(answer))
-        for section, answers in answers_of(fit).items()
+        for section, answers in answers_of(fit, holdout).items()
         for question, answer in answers.items()
     ]
     return Card(tuple(entries))

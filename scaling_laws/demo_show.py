@@ -11,13 +11,14 @@ from scipy.special import bdtr
 
 from scaling_laws.demo_rows import GENERAL, METRICS, TASK, places
 from scaling_laws.show import number
+from scaling_laws.show_validation import held_words
 from scaling_laws.wrapping import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from scaling_laws.demo import Demo
-    from scaling_laws.validation import Choice, Holdout
+    from scaling_laws.validation import Choice
 
 __all__ = ["draw", "lines"]
 
@@ -52,7 +53,7 @@ def lines(demo: Demo) -> Iterator[str]:
         yield from wrapped(format, found.answer, _ROOM)
     yield from ("", "5. What were the laws worth? The hardest runs, forecast from the others")
     for (metric, axis), held in demo.held.items():
-        yield from wrapped(f"{metric}, {axis}", _held(held), _WIDE)
+        yield from wrapped(f"{metric}, {axis}", held_words(held), _WIDE)
     yield from ("", "6. What these rows do not fix")
     for sentence in _not_fixed(demo):
         yield from wrapped("-", sentence, 2)
@@ -144,18 +145,6 @@ def _predictions(demo: Demo) -> Iterator[str]:
 def _score(value: float, bounded: bool) -> str:
     """Return a score; of one between 0 and 1 the digits after the third say nothing."""
     return f"{value:.3f}" if bounded and np.isfinite(value) else number(value)
-
-
-def _held(held: Holdout) -> str:
-    covered = int(held.frame["covered"].sum())
-    inside = f"{covered} of {len(held.frame)} rows inside {100 * held.level:g} % intervals"
-    best, least = str(held.baselines.idxmin()), float(held.baselines.min())
-    if held.relative:
-        told = f"mean |predicted / observed - 1| {held.are:.1%}, without a law at best {least:.1%}"
-    else:
-        mean = number(float(held.errors["the law"]))
-        told = f"mean |predicted - observed| {mean}, without a law at best {number(least)}"
-    return f"{told} ({best}); rmse {number(held.rmse)}; {inside}"
 
 
 def _not_fixed(demo: Demo) -> Iterator[str]:

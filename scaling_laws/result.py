@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from scaling_laws.card import Card
     from scaling_laws.sensitivity import Influence, Question, Sensitivity
+    from scaling_laws.validation import Holdout
 
 __all__ = ["Bootstrap", "Fit"]
 
@@ -327,11 +328,22 @@ class Fit:
 
         return influence_of(self, question)
 
-    def card(self) -> Card:
-        """Return the reproducibility card: what was fitted, to what, how; `to_latex` prints it."""
+    def card(self, holdout: Holdout | None = None) -> Card:
+        """Return the reproducibility card: what was fitted, to what, how; `to_latex` prints it.
+
+        Parameters
+        ----------
+        holdout : Holdout, optional
+            How forecasts of this score did on runs held out: answers "validation".
+
+        Raises
+        ------
+        ValueError
+            If the hold-out judges another score.
+        """
         from scaling_laws.card import card_of
 
-        return card_of(self)
+        return card_of(self, holdout)
 
     # --- in and out -------------------------------------------------------------------------------
     def save(self, path: str | Path) -> Path:

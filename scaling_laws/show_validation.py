@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from scaling_laws.validation import Choice, Holdout
 
 __all__ = [
-    "choice_html", "choice_text", "forecast_html", "forecast_text", "held_rows", "holdout_html",
-    "holdout_text",
+    "choice_html", "choice_text", "forecast_html", "forecast_text", "held_rows", "held_words",
+    "holdout_html", "holdout_text",
 ]  # fmt: skip
 
 
@@ -54,6 +54,29 @@ def held_rows(held: Holdout) -> list[tuple[str, str]]:
         (f"inside {100 * held.level:g} % ({held.interval})", f"{held.coverage:.0%}"),
     ]
     return rows + [(f"without a law: {k}", v) for k, v in told.items()]
+
+
+def held_words(held: Holdout) -> str:
+    """Return what a hold-out found in a sentence: error, record without a law, coverage."""
+    best, least = str(held.baselines.idxmin()), float(held.baselines.min())
+    mean = float(held.errors["the law"])
+    if held.relative:
+        told = f"mean |predicted / observed - 1| {mean:.1%}, without a law at best {least:.1%}"
+    else:
+        told = f"mean |predicted - observed| {number(mean)}, without a law at best {number(least)}"
+    return f"{told} ({best}); rmse {number(held.rmse)}; {_inside(held)}"
+
+
+def _inside(held: Holdout) -> str:
+    """Count covered rows among those with an interval: none does not mean missed."""
+    judged = held.frame["low"].notna()
+    if not judged.any():
+        return "too few rows for an interval"
+    left = int((~judged).sum())
+    return (
+        f"{int(held.frame['covered'].sum())} of {int(judged.sum())} rows inside "
+        f"{100 * held.level:g} % intervals{f', {left} without one' if left else ''}"
+    )
 
 
 def choice_text(choice: Choice) -> str:

@@ -262,6 +262,6 @@ def _data(found: Findings) -> Iterator[str]:
 # --- card -----------------------------------------------------------------------------------------
 def _card(found: Findings) -> Iterator[str]:
     for name, one in found.outcomes.items():
-        card = one.choice.best.card()
+        card = one.choice.best.card(one.held if isinstance(one.held, Holdout) else None)
         rows = [(e.section, e.question, e.answer) for e in card.entries]
         yield details(name, [table(("", "question", "answer"), rows, f"Card of {name}")])

@@ -1,6 +1,7 @@
 """The card leaves no question open, prints what logs hold as text, and its hash is of the data."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scaling_laws.answers import data_hash
 from scaling_laws.card import Card, Entry
 from scaling_laws.latex import latex_escaped
 from scaling_laws.presets import load_points
+from scaling_laws.show import number
 from tests.logs import BY_FORMAT, noisy_pretraining
 
 QUESTIONS = {
@@ -143,12 +145,53 @@ def test_the_card_says_what_the_log_says():
         assert bare[question].startswith("not logged")
 
 
+# --- validation -----------------------------------------------------------------------------------
+
+
+def test_a_holdout_answers_validation():
+    held = sl.holdout(sl.laws.Power(), LOG, leave=2)
+    fit = sl.fit(sl.laws.Power(), LOG)
+    inside = int(held.frame["covered"].sum())
+    assert fit.card(held)["validation"] == (
+        "2 rows held out (examples 10000 to 30000), forecast from 4 by Power(): "
+        f"mean |predicted / observed - 1| {held.are:.1%}, without a law at best "
+        f"{held.baselines.min():.1%} ({held.baselines.idxmin()}); rmse {number(held.rmse)}; "
+        f"{inside} of 2 rows inside 90 % intervals; 3 residual degrees of freedom"
+    )
+    assert fit.card()["validation"].startswith("no hold-out given")
+    several = sl.holdout([sl.laws.Power(), sl.laws.Rectified()], LOG, leave=1)
+    told = fit.card(several)["validation"]
+    assert "forecast from 5 by Forecast of loss, mixed from 2 forms: mean" in told
+    assert fit.card(several).frame.drop("validation").equals(fit.card().frame.drop("validation"))
+    with pytest.raises(ValueError, match="judges task_f1, the fit is of loss; pass a hold-out of"):
+        fit.card(sl.holdout(sl.laws.Power(), LOG.assign(task_f1=1 / LOG["loss"]), "task_f1"))
+
+
+def test_the_card_says_where_nothing_could_be_covered_and_counts_a_score_of_zero_in_points():
+    thin = sl.holdout(sl.laws.Power(), LOG, leave=3)
+    assert thin.coverage == 0
+    fit = sl.fit(sl.laws.Power(), LOG)
+    assert "; too few rows for an interval; 3" in fit.card(thin)["validation"]
+    none = sl.holdout(sl.laws.Power(), LOG, leave=2)
+    low = none.frame["low"].where(np.arange(2) > 0)
+    part = replace(none, frame=none.frame.assign(low=low, covered=[False, True]))
+    assert "1 of 1 rows inside 90 % intervals, 1 without one;" in fit.card(part)["validation"]
+    nothing = none.frame.assign(observed=0.0, ratio=np.inf)
+    told = fit.card(replace(none, frame=nothing))["validation"]
+    assert f"mean |predicted - observed| {number(nothing['estimate'].mean())}, without" in told
+    assert not re.search(r"\b(nan|inf)\b", told)
+
+
 # --- text, HTML, Markdown, LaTeX ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def hostile():
-    return grouped().card()
+    law, runs = full_log()
+    held = sl.holdout(law, runs, "task_f1", by="kept", leave=1)
+    card = sl.fit(law, runs, "task_f1").card(held)
+    assert card["validation"].startswith("27 rows held out (kept 0.16), forecast from 135 by ")
+    return card
 
 
 def test_every_twin_holds_every_answer(hostile):

@@ -10,7 +10,7 @@ import scaling_laws as sl
 from scaling_laws.cli import main
 from scaling_laws.demo import run_demo
 from scaling_laws.demo_rows import GENERAL, METRICS, TASK, places, plain_students
-from scaling_laws.demo_show import _held
+from scaling_laws.show_validation import held_words
 from tests.experiments import simulated as sim
 
 CHAINS = sim.MAIN[:12]  # label and blended, three numbers of examples, two seeds
@@ -105,9 +105,9 @@ def test_text(demo):
 
 def test_no_share_is_taken_of_a_score_of_zero(demo):
     held = demo.held[TASK, "kept"]
-    assert "without a law at best" in _held(held)
+    assert "without a law at best" in held_words(held)
     rows = held.frame.assign(observed=0.0, ratio=np.inf)
-    said = _held(replace(held, frame=rows))
+    said = held_words(replace(held, frame=rows))
     least = held.guesses.mean().min()
     assert said.startswith(f"mean |predicted - observed| {rows['estimate'].mean():.3g}, without a")
     assert f"at best {least:.3g} ({held.guesses.mean().idxmin()})" in said
