@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from inspect import isfunction
+from inspect import isclass, isfunction
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def test_every_public_name_resolves():
         assert getattr(scaling_laws, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         scaling_laws.nothing  # noqa: B018  (the access is the test)
+
+
+@pytest.mark.parametrize("part", ["kernel", "search", "estimate", "problem"])
+def test_what_fits_knows_no_law_by_name(part):
+    """What every law is may be named there, no one law may: a new law changes nothing in it."""
+    from scaling_laws import laws
+
+    named = {n for n in laws.__all__ if isclass(getattr(laws, n))} - {"Law", "Param", "Axis"}
+    assert len(named) > 15
+    words = set(re.findall(r"\w+", (ROOT / "scaling_laws" / f"{part}.py").read_text()))
+    assert not named & words
 
 
 def test_no_file_bears_the_name_of_a_public_function():
