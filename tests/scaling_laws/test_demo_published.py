@@ -27,12 +27,54 @@ def test_points_are_the_published_ones():
     assert mmlu.loc[1.0, "teacher"] == 0.7493
 
 
+def test_scores_before_tuning_stand_beside_those_after():
+    untuned, tuned = (load_points(f"headline-f1{s}").frame for s in ("-untuned", ""))
+    table = untuned.set_index(["params", "beside_examples"])["task_f1"].unstack()
+    assert table.to_numpy().tolist() == [
+        [0.362, 0.34, 0.317], [0.590, 0.67, 0.634], [0.650, 0.74, 0.72],
+    ]  # fmt: skip
+    assert (untuned["examples"] == 0).all()
+    runs = ["base_model", "params"]
+    at = untuned[[*runs, "beside_examples"]].rename(columns={"beside_examples": "examples"})
+    assert at.astype({"examples": float}).equals(tuned[[*runs, "examples"]])
+    # Each model is better at the job once it is tuned, whatever the size of its data.
+    assert (tuned["task_f1"] > untuned["task_f1"]).all()
+
+
+def test_labels_of_the_headlines_are_counted():
+    counts = POINTS["headline-labels"].frame.set_index("label")["headlines"]
+    assert counts.to_dict() == {
+        "OTHER": 51866, "Stock price movement": 50609, "Earnings": 18247, "Price Targets": 18029,
+        "Analyst Rating": 17075, "Products-Services": 11310, "Guidance": 8579,
+        "Mergers and Acquisitions": 8433, "Regulatory": 8262, "Labour Issues": 3539,
+        "Dividends": 2772, "Product Approval": 1556, "Credit Ratings": 721,
+    }  # fmt: skip
+    assert counts.sum() == 200_998
+    assert round(counts.max() / counts.min()) == 72
+
+
+def test_arithmetic_comes_back_with_distillation():
+    frame = load_points("qwen3-8b-gsm8k").frame
+    assert (frame["tokens"] / 1e9).tolist() == [0, 1.6, 1.9]
+    assert frame["gsm8k"].tolist() == [0.0114, 0.4761, 0.7453]
+    assert frame["kept"].tolist() == [0.812] * 3
+    assert frame["phase"].tolist() == ["pruned", "distilled", "distilled"]
+
+
 @pytest.mark.parametrize("name", POINTS)
 def test_every_table_reads_clean_and_names_its_source(name):
+    points = POINTS[name]
+    assert points.source
+    assert points.about
+    assert points.frame.notna().all(axis=None)
+    if not points.runs:
+        with pytest.raises(ValueError, match="are no runs; POINTS"):
+            load_points(name)
+        return
     log = load_points(name)
     assert not len(log.rejected)
-    assert POINTS[name].source
-    assert POINTS[name].about
+    assert len(log) == len(points.frame)
+    assert set(m.name for m in points.metrics) <= set(log.metrics)
 
 
 def test_unknown_points():
@@ -40,8 +82,9 @@ def test_unknown_points():
         load_points("absent")
 
 
-def test_standard_errors_are_binomial_for_100_items():
-    frame = load_points("headline-f1").frame
+@pytest.mark.parametrize("name", ["headline-f1", "headline-f1-untuned"])
+def test_standard_errors_are_binomial_for_100_items(name):
+    frame = load_points(name).frame
     p = frame["task_f1"]
     # Typed with four decimals.
     np.testing.assert_allclose(frame["task_f1_se"], np.sqrt(p * (1 - p) / 100), atol=5.1e-5)
