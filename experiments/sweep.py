@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -79,7 +80,7 @@ def sweep(
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Begin failed jobs again.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")
+        bool, typer.Option("--dry-run", help="Say what it would cost, and write nothing.")
     ] = False,
     hardware: Annotated[str, typer.Option(help="GPU that --dry-run counts with.")] = "H100",
     detach: Annotated[
@@ -113,12 +114,13 @@ def sweep(
     from . import bill, chains
 
     given = {"teacher": teacher, "headlines": headlines, "traces": traces}
-    runs = _grid(what, out, given, gpus, override or ())
-    if what is What.tiny:
-        make_toy(out)
     if dry_run:
-        print(bill.show(runs, hardware))
+        # The toy's sizes are those of its model, which a dry run makes elsewhere.
+        with TemporaryDirectory() as elsewhere:
+            runs = _grid(what, Path(elsewhere), given, gpus, override or ())
+            print(bill.show(runs, hardware))
         return
+    runs = _grid(what, out, given, gpus, override or ())
     jobs = [chains.job_of(run, out.absolute() / FOLDER / "configs") for run in runs]
     place = _backend(backend, out, workers, devices, max(job.gpus for job in jobs), slurm or ())
     done = Sweep(out, jobs, place, retry=retry).run()
@@ -189,6 +191,8 @@ def _grid(
             raise ValueError(f"{what} needs --{name}.")
     paths = {name: given[name] for name in wanted}
     runs = getattr(grids, what)(out, **paths, overrides=changes)
+    if what is What.tiny:
+        make_toy(out)
     return runs if gpus is None else [replace(run, gpus=gpus) for run in runs]
 
 
@@ -221,7 +225,7 @@ def _backend(
 
 def make_toy(out: Path) -> None:
     """Make the toy's headlines and untrained model."""
-    from distill.checkpoint import write_text
+    from distill.files import write_text
     from distill.tiny import base_model, easy_headlines
 
     out.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ import scaling_laws as sl
 from distill.config import load_config
 from experiments import grids
 from experiments.backends.local import Local
-from experiments.bill import bill, show
 from experiments.chains import job_of, rows_of, stages_of
 from experiments.engine import FOLDER, Sweep
 from experiments.sweep import main, make_toy
@@ -134,34 +133,7 @@ def test_killed_and_gone_on_with_the_chains_repeat_nothing(toy, tmp_path, start_
     assert "started" not in shown.getvalue()
 
 
-def test_the_bill_counts_a_teacher_once_and_a_cache_once():
-    runs = grids.paper(Path("out"), **TEACHERS)
-    budget, chains = bill(runs)
-    assert len(budget.frame) == 108 * 4 + 1
-    assert len(chains) == 108 + 1
-    # Two caches, of labels and of reasoning, for which the formats cot and blended share one.
-    assert (budget.frame["cache_gpu_hours_low"] > 0).sum() == 2
-    assert chains["gpu_hours_low"].sum() == pytest.approx(budget.gpu_hours[0], rel=1e-12)
-    by_hand = 6 * 6250 * 40  # FLOPs of a parameter's forward and backward pass
-    row = budget.frame[budget.frame["name"].str.contains("label-n6250-(?!lora|one)")].iloc[0]
-    assert row["flops"] == pytest.approx(by_hand * 0.79 * 32.76e9, rel=0.05)
-
-
-def test_what_does_not_fit_is_refused():
-    runs = grids.paper(Path("out"), **TEACHERS, gpus=4, seeds=(0,))
-    with pytest.raises(ValueError, match=r"trainings do not fit:\n.*are needed on a device of"):
-        show(runs)
-
-
 def test_the_commands_words(tmp_path, capsys):
-    arguments = ["paper", "--out", str(tmp_path / "none"), "--dry-run"]
-    for name, path in TEACHERS.items():
-        arguments += [f"--{name}", str(path)]
-    main_ok(arguments)
-    printed = capsys.readouterr().out
-    assert "108 chains, 433 trainings on H100" in printed
-    assert "GPU-hours" in printed
-    assert not (tmp_path / "none").exists()
     for wrong, words in (
         (["small", "--out", "x"], "small needs --teacher"),
         (["status", "--out", str(tmp_path)], "has no sweep"),
