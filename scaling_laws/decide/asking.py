@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
@@ -17,12 +18,20 @@ from scaling_laws.runs import Note
 from scaling_laws.show import number
 
 __all__ = [
-    "Limits", "check_share", "decisive_run", "one_point", "points_of", "row_of", "support_notes",
-    "target_words", "targets_of", "words_of",
+    "Limits", "check_interval", "check_positive", "check_share", "cost_limits", "decisive_run",
+    "one_point", "only_metric", "points_of", "row_of", "support_notes", "target_words",
+    "targets_of", "words_of",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
 Limits = Mapping[str, float] | float | None
+
+_WHOSE = {"run": "a new run", "mean": "the curve", "score": "one evaluation of a new run"}
+_UNITS = {
+    "latency_ms": "latency_ms=80 for 80 milliseconds a request",
+    "memory": "memory=80e9 for 80 GB on one device",
+    "price": "price=5 for 5 dollars a million requests",
+}
 
 
 def targets_of(joint: Joint, at_least: Limits, at_most: Limits) -> dict[str, tuple[float, float]]:
@@ -36,7 +45,11 @@ def targets_of(joint: Joint, at_least: Limits, at_most: Limits) -> dict[str, tup
         For no target, an unknown metric, the wrong direction (so that a metric has one target at
         most), or a value that no model has.
     """
-    lows, highs = _limits(joint, at_least, "at_least"), _limits(joint, at_most, "at_most")
+    lows, highs = _by_metric(joint, at_least, "at_least"), _by_metric(joint, at_most, "at_most")
+    for name in lows:
+        if name in highs:
+            raise ValueError(_both(joint, name, lows[name], highs[name]))
+    lows, highs = _limits(joint, lows, "at_least"), _limits(joint, highs, "at_most")
     out: dict[str, tuple[float, float]] = {}
     for name in dict.fromkeys((*lows, *highs)):
         out[name] = (lows.get(name, -np.inf), highs.get(name, np.inf))
@@ -47,13 +60,28 @@ def targets_of(joint: Joint, at_least: Limits, at_most: Limits) -> dict[str, tup
     return out
 
 
-def _limits(joint: Joint, given: Limits, what: str) -> dict[str, float]:
+def _by_metric(joint: Joint, given: Limits, what: str) -> Mapping[str, float]:
     if given is None:
         return {}
-    if not isinstance(given, Mapping):
-        if len(joint.names) > 1:
-            raise ValueError(f"{what} = {given!r}: say of which metric, {what}={{...: {given!r}}}.")
-        given = {joint.first: given}
+    if isinstance(given, Mapping):
+        return given
+    if len(joint.names) > 1:
+        raise ValueError(f"{what} = {given!r}: say of which metric, {what}={{...: {given!r}}}.")
+    return {joint.first: given}
+
+
+def _both(joint: Joint, name: str, low: float, high: float) -> str:
+    """Say that a metric has two targets, and which of them to drop."""
+    none = ", which no score meets" if low > high else ""
+    higher = joint.metric(name).direction == "higher"
+    wanted, value = ("at_least", low) if higher else ("at_most", high)
+    return (
+        f"at_least = {low!r} and at_most = {high!r} are both given for {name}{none}; it is better "
+        f"{joint.metric(name).direction}: write {wanted}={{{name!r}: {value!r}}} alone."
+    )
+
+
+def _limits(joint: Joint, given: Mapping[str, float], what: str) -> dict[str, float]:
     for name, value in given.items():
         if name not in joint.names:
             raise ValueError(
@@ -61,10 +89,20 @@ def _limits(joint: Joint, given: Limits, what: str) -> dict[str, float]:
                 f"{{metric: fit, ...}} with a fit of {name!r}, or drop the target."
             )
         metric = joint.metric(name)
+        if not (_real(value) and np.isfinite(value)):
+            raise ValueError(
+                f"{what}: {name} = {value!r} is not a finite number; write the score that is asked "
+                "for, or drop the target."
+            )
         wanted = "at_least" if metric.direction == "higher" else "at_most"
         if what != wanted:
             raise ValueError(
                 f"{name} is better {metric.direction}: write {wanted}={{{name!r}: {value:g}}}."
+            )
+        if joint.is_log(name) and not value > 0:
+            raise ValueError(
+                f"{what}: {name} = {value:g} is not above 0, as every {name} is; write a positive "
+                "number."
             )
         if metric.top is not None and not (metric.floor or 0.0) <= value <= metric.top:
             raise ValueError(
@@ -76,8 +114,56 @@ def _limits(joint: Joint, given: Limits, what: str) -> dict[str, float]:
 
 def check_share(value: float, what: str) -> None:
     """Refuse a confidence or level outside (0, 1)."""
-    if not 0 < value < 1:
+    if not (_real(value) and 0 < value < 1):
         raise ValueError(f"{what} = {value!r} is not in (0, 1); write 0.9 for 90 %.")
+
+
+def check_positive(value: float, what: str, instead: str) -> None:
+    """Refuse what is not a finite number above 0."""
+    if not (_real(value) and 0 < value < np.inf):
+        raise ValueError(f"{what} = {value!r} is not positive and finite; {instead}.")
+
+
+def check_interval(interval: str, of: Sequence[str] = tuple(_WHOSE)) -> None:
+    """Refuse the name of no interval, or of one that a question can't be asked of."""
+    if interval not in of:
+        words = ", ".join(f"{name!r} ({_WHOSE[name]})" for name in of)
+        raise ValueError(f"interval = {interval!r} is none of {words}; write one of these.")
+
+
+def cost_limits(**given: float | None) -> dict[str, float]:
+    """Return the limits of ``latency_ms``, ``memory`` and ``price`` that are given.
+
+    Raises
+    ------
+    ValueError
+        For what is not a finite number above 0.
+    """
+    out: dict[str, float] = {}
+    for name, value in given.items():
+        if value is not None:
+            check_positive(value, name, f"write {_UNITS[name]}, or leave it out for no limit")
+            out[name] = float(value)
+    return out
+
+
+def only_metric(joint: Joint) -> str:
+    """Return the name of the metric, where the question is of one.
+
+    Raises
+    ------
+    ValueError
+        For several.
+    """
+    if len(joint.names) > 1:
+        raise ValueError(
+            f"one metric is asked about, not {', '.join(joint.names)}; pass the fit of one of them."
+        )
+    return joint.first
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, Real)
 
 
 def target_words(targets: Targets) -> str:

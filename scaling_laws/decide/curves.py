@@ -19,6 +19,7 @@ from scaling_laws.decide.asking import (
     check_share,
     decisive_run,
     one_point,
+    only_metric,
     support_notes,
     words_of,
 )
@@ -176,11 +177,9 @@ class _Curve:
     ) -> _Curve:
         check_share(level, "level")
         joint = joint_of(fitted, rng)
-        if len(joint.names) > 1:
-            raise ValueError(f"one metric is asked about, not {', '.join(joint.names)}.")
+        name = only_metric(joint)
         if "kept" not in joint.axes:
             raise ValueError(f"retention is along kept; the fit is of {', '.join(joint.axes)}.")
-        name = joint.first
         at = one_point(joint, point, ("kept",))
         known, kept = floor_of(joint, name, floor), _fractions(joint)
         return cls(
@@ -289,6 +288,9 @@ def divergence(
     check_share(level, "level")
     joint = joint_of(fitted, rng)
     names = _roles(joint, task, general)
+    for name in floor or {}:
+        if name not in names:
+            raise ValueError(f"floor names {name!r}; the metrics are {names[0]} and {names[1]}.")
     if "kept" not in joint.axes:
         raise ValueError(f"divergence is along kept; the fits are of {', '.join(joint.axes)}.")
     at = one_point(joint, point, ("kept",))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.decide.asking import check_share
 from scaling_laws.decide.draws import Ask, Joint, joint_of, main_fit
 from scaling_laws.decide.fronts import Survivors, rivals, unbeaten
 from scaling_laws.decide.result import Result, View, Why
@@ -94,7 +95,7 @@ def pareto(
     Raises
     ------
     ValueError
-        If a column is missing, or a cost is not finite.
+        If a column is missing, a cost is not finite, or the level is not in (0, 1).
     NoInterval
         If the log cannot support an interval.
 
@@ -105,8 +106,7 @@ def pareto(
     """
     names = (costs,) if isinstance(costs, str) else tuple(costs)
     table = _costs(candidates, names)
-    if not 0 < level < 1:
-        raise ValueError(f"pareto: level = {level:g} is not in (0, 1).")
+    check_share(level, "level")
     joint = joint_of(fitted, rng)
     frame = candidates.copy()
     estimates = {name: joint.estimate(name, candidates) for name in joint.names}

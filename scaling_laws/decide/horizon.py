@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.decide.asking import check_share
 from scaling_laws.decide.draws import Ask, Fitted, Joint, joint_of, main_fit
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.fitting import update
@@ -70,10 +71,11 @@ def surprise(
     Raises
     ------
     ValueError
-        If a run lacks a score or an axis.
+        If a run lacks a score or an axis, or the level is not in (0, 1).
     NoInterval
         If the log cannot support an interval.
     """
+    check_share(level, "level")
     joint = joint_of(fitted, rng)
     first = joint.metric(joint.names[0])
     log = as_log(runs, first, None)
@@ -221,12 +223,18 @@ def limits(fitted: Fitted, *, level: float = 0.9) -> Result:
     Result
         ``frame``: ``subject``, ``settled`` and the ``sentence``. ``values``: ``best``,
         ``best_low``, ``best_high``; by level, as in ``best[label]``, where the law has several.
+
+    Raises
+    ------
+    ValueError
+        For something else than a fit of one metric, or a level outside (0, 1).
     """
     if not isinstance(fitted, Fit | Forecast):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(
             f"limits: {type(fitted).__name__} is neither a Fit nor a Forecast; ask one metric at a "
             "time."
         )
+    check_share(level, "level")
     one = main_fit(fitted)
     rows: list[tuple[str, bool, str]] = [*_ends_reached(one), *_axes(one), *_open(one)]
     if isinstance(fitted, Forecast):

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.decide.asking import check_share, one_point, words_of
+from scaling_laws.decide.asking import check_share, one_point, only_metric, words_of
 from scaling_laws.decide.draws import Fitted, Joint, joint_of, main_fit
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.problem import Problem
@@ -73,15 +73,15 @@ def knee(
     Raises
     ------
     ValueError
-        For an axis that is missing, or no floor.
+        For several metrics, an axis that is missing, or no floor.
     """
     check_share(level, "level")
     joint = joint_of(fitted, rng)
-    name = joint.first
+    name = only_metric(joint)
     if "kept" not in joint.axes:
         raise ValueError(f"a knee is in kept; the fit is of {', '.join(joint.axes)}.")
     at = one_point(joint, point, ("kept",))
-    problem = main_fit(fitted).problem
+    problem = main_fit(joint.fits[name]).problem
     data = _rows(problem, at, floor_of(joint, name, floor))
     question = f"where {name} begins to fall with kept" + (f", at {words_of(at)}" * bool(at))
     levels = np.unique(data.kept)
@@ -96,7 +96,7 @@ def floor_of(joint: Joint, name: str, floor: float | None) -> float:
     Raises
     ------
     ValueError
-        Where it is not known.
+        Where it is not known, or no finite number.
     """
     known = joint.metric(name).floor if floor is None else floor
     if known is None:
@@ -104,6 +104,8 @@ def floor_of(joint: Joint, name: str, floor: float | None) -> float:
             f"retention needs the {name} of a model that knows nothing: pass floor=, measured on "
             "an untrained copy."
         )
+    if not np.isfinite(known):
+        raise ValueError(f"floor = {known!r} of {name} is not a finite number; write a score.")
     return float(known)
 
 

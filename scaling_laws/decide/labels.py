@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from scaling_laws.decide.asking import (
     Limits,
+    check_interval,
+    check_positive,
     check_share,
     decisive_run,
     one_point,
@@ -102,13 +104,14 @@ def labels_needed(
     """
     check_share(confidence, "confidence")
     check_share(level, "level")
-    if interval not in ("run", "mean"):
-        raise ValueError(f"interval = {interval!r} is not one of 'run', 'mean'.")
+    check_interval(interval, ("run", "mean"))
     joint = joint_of(fitted, rng)
     targets = targets_of(joint, at_least, at_most)
     along = data_axis(joint, axis)
     at = one_point(joint, point, (along,))
     seen = joint.seen(along)
+    if most is not None:
+        check_positive(most, "most", f"write the largest {along} to look at, or leave it out")
     end = float(seen[-1]) * _ABOVE if most is None else float(most)
     if end <= seen[0]:
         raise ValueError(f"most = {end:g} is not above {seen[0]:g}, the smallest {along} logged.")
@@ -314,8 +317,10 @@ def marginal(
     along = data_axis(joint, axis)
     where = one_point(joint, point, (along,))
     sizes = np.sort(np.atleast_1d(joint.seen(along) if at is None else np.asarray(at, float)))
-    if not (np.isfinite(sizes) & (sizes > 0)).all() or (more is not None and more <= 0):
-        raise ValueError(f"at = {sizes.tolist()}, more = {more}: give positive numbers of {along}.")
+    if more is not None:
+        check_positive(more, "more", f"write how many {along}, or leave it out for as many again")
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        raise ValueError(f"at = {sizes.tolist()}: give positive finite numbers of {along}.")
     step = sizes if more is None else np.full(len(sizes), float(more))
     here, there = (pd.DataFrame({along: n, **where}) for n in (sizes, sizes + step))
     parts: list[pd.DataFrame] = []

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.chains import position_of
+from scaling_laws.decide.asking import check_positive, check_share
 from scaling_laws.decide.draws import Fitted, Joint, joint_of, main_fit
 from scaling_laws.decide.reduction import Batch, alone, best_batch, gather
 from scaling_laws.decide.result import Result, View, Why
@@ -105,6 +106,7 @@ def next_runs(
     Science 10, section 3); greedy batches under a budget after Khuller, Moss & Naor 1999.
     """
     _check(fitted, candidates, n, budget, repeats)
+    check_share(level, "level")
     costs = _costs(candidates, cost)
     most = _BATCH if n is None and budget is None else n
     joint = joint_of(fitted)
@@ -193,10 +195,10 @@ def _check(fitted: Any, candidates: Any, n: int | None, budget: float | None, re
             "as sl.decide.plan(...).frame."
         )
     for name, value in (("n", n), ("repeats", repeats)):
-        if value is not None and value < 1:
-            raise ValueError(f"next_runs: {name} = {value} is not 1 or more.")
-    if budget is not None and not budget > 0:
-        raise ValueError(f"next_runs: budget = {budget} is not positive.")
+        if value is not None and not (value >= 1 and float(value).is_integer()):
+            raise ValueError(f"next_runs: {name} = {value} is not 1 or more, a whole number.")
+    if budget is not None:
+        check_positive(budget, "budget", "write a cost, or leave it out for no limit")
 
 
 def _costs(candidates: pd.DataFrame, cost: Cost) -> Array:

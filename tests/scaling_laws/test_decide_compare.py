@@ -133,6 +133,7 @@ def test_origins_say_what_is_missing(origins, fit):
             {"origins": ("pruned", "scratch"), "examples": 1e5},
             "origin 'scratch' was not in the log",
         ),
+        ({"interval": "runs", "examples": 1e5}, "interval = 'runs' is none of 'run'"),
     ):
         with pytest.raises(ValueError, match=sentence):
             sl.decide.compare_origins(origins, "Qwen3-32B", ["Qwen3-8B"], **given)

@@ -98,6 +98,21 @@ def test_retention_needs_kept():
             ask(fit)
 
 
+def test_one_metric_has_a_half_point_and_a_knee(pair):
+    for ask in (sl.decide.half_point, sl.decide.safe_range, sl.decide.knee):
+        with pytest.raises(ValueError, match="one metric is asked about, not task_accuracy, mmlu"):
+            ask(pair)
+        alone, named = ask(pair["mmlu"]), ask({"mmlu": pair["mmlu"]})
+        assert alone.to_dict() == named.to_dict()
+        with pytest.raises(ValueError, match="floor = nan of mmlu is not a finite number"):
+            ask(pair["mmlu"], floor=float("nan"))
+
+
+def test_divergence_takes_floors_of_its_metrics(pair):
+    with pytest.raises(ValueError, match="floor names 'quiz'; the metrics are task_accuracy and"):
+        sl.decide.divergence(pair, floor={"quiz": 0.25})
+
+
 def test_five_levels_never_show_a_knee():
     found = sl.decide.knee(collapse(scores_of(hinge, 5, np.random.default_rng(0))))
     assert found.values["verdict"] == "not identifiable"

@@ -258,3 +258,25 @@ def test_scores_are_wider_than_runs():
     point = DESIGN.iloc[[5]]
     spread = [joint.values("task_accuracy", point, k).std() for k in ("mean", "run", "score")]
     assert spread[0] < spread[1] < spread[2]
+
+
+NO_LEVEL = {
+    "pareto": lambda fit: sl.decide.pareto(fit, DESIGN, costs="kept", level=90),
+    "surprise": lambda fit: sl.decide.surprise(fit, DESIGN.assign(mmlu=0.5), level=90),
+    "limits": lambda fit: sl.decide.limits(fit, level=90),
+    "next_runs": lambda fit: sl.decide.next_runs(
+        fit, DESIGN, question={"examples": 6e3, "kept": 0.5, "format": "cot"}, cost=1.0, level=90
+    ),
+    "compare_formats": lambda fit: sl.decide.compare_formats(fit, level=90),
+}
+
+
+@pytest.mark.parametrize("question", NO_LEVEL)
+def test_a_level_is_a_share_in_every_question(fits, question):
+    with pytest.raises(ValueError, match=r"level = 90 is not in \(0, 1\); write 0.9 for 90 %"):
+        NO_LEVEL[question](fits["mmlu"])
+
+
+def test_intervals_are_known_in_every_comparison(fits):
+    with pytest.raises(ValueError, match="interval = 'runs' is none of 'run'"):
+        sl.decide.compare_formats(fits["mmlu"], interval="runs")

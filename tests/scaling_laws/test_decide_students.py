@@ -98,6 +98,36 @@ BAD = {
     "axis": ({"at_least": 0.5, "keept": 0.5}, "'keept' is no axis of the fit. Did you mean 'kept'"),
     "kept": ({"at_least": 0.5, "kept": 16.0}, "kept = 16 must be in"),
     "empty": ({"at_least": 0.5, "kept": []}, "there are no candidates; give at least one"),
+    "not a number": (
+        {"at_least": float("nan")},
+        r"at_least: task_accuracy = nan is not a finite number; write the score that is asked for",
+    ),
+    "words": ({"at_least": "0.8"}, "task_accuracy = '0.8' is not a finite number"),
+    "two limits": (
+        {"at_least": 0.8, "at_most": 0.7},
+        "at_least = 0.8 and at_most = 0.7 are both given for task_accuracy, which no score meets; "
+        "it is better higher: write at_least={'task_accuracy': 0.8} alone",
+    ),
+    "two limits that a score meets": (
+        {"at_least": 0.7, "at_most": 0.8},
+        "at_least = 0.7 and at_most = 0.8 are both given for task_accuracy; it is better higher",
+    ),
+    "interval": (
+        {"at_least": 0.5, "interval": "runs"},
+        r"interval = 'runs' is none of 'run' \(a new run\), 'mean' \(the curve\), 'score'",
+    ),
+    "latency": (
+        {"at_least": 0.5, "latency_ms": -5},
+        "latency_ms = -5 is not positive and finite; write latency_ms=80 for 80 milliseconds",
+    ),
+    "price": (
+        {"at_least": 0.5, "price": float("nan")},
+        "price = nan is not positive and finite; write price=5 for 5 dollars a million requests",
+    ),
+    "memory": (
+        {"at_least": 0.5, "memory": 0},
+        "memory = 0 is not positive and finite; write memory=80e9 for 80 GB",
+    ),
     "limit": ({"at_least": 0.5, "latency_ms": 80}, "latency_ms needs serving=sl.cost.Serving"),
     "by": ({"at_least": 0.5, "by": "price"}, "by='price' needs serving="),
     "column": (
@@ -135,6 +165,41 @@ def test_labels_needed_has_the_probability_it_claims(curve):
     p = probabilities(joint_of(curve), at, {"task_accuracy": (0.84, np.inf)}, "run")
     # 1000 draws with their noise drawn, against the noise integrated: an error of .0095.
     assert abs(p["probability"].iloc[0] - 0.9) < 0.035
+
+
+def test_limits_of_a_loss_are_positive():
+    design = grid(examples=[1e3, 1e4, 1e5, 1e6])
+    log = sl.simulate(sl.laws.Power(), design, {"E": 1.0, "A": 0.5, "a": 0.4}, 0.01, metric="loss")
+    one = sl.fit(sl.laws.Power(), log, "loss")
+    sentence = "at_most: loss = -1 is not above 0, as every loss is; write a positive number"
+    for ask in (sl.decide.labels_needed, sl.decide.smallest):
+        with pytest.raises(ValueError, match=sentence):
+            ask(one, at_most=-1)
+        with pytest.raises(ValueError, match="loss = nan is not a finite number"):
+            ask(one, at_most=float("nan"))
+    with pytest.raises(ValueError, match=r"given for loss; .* lower: write at_most=\{'loss': 2"):
+        sl.decide.labels_needed(one, at_least=1, at_most=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"interval": "score"}, r"interval = 'score' is none of 'run' \(a new run\), 'mean'"),
+        ({"most": float("nan")}, "most = nan is not positive and finite; write the largest exam"),
+        ({"most": 10.0}, "most = 10 is not above 6000, the smallest examples logged"),
+        ({"level": 90}, "level = 90 is not in"),
+    ],
+)
+def test_bad_questions_about_labels_say_what_to_write(curve, given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        sl.decide.labels_needed(curve, at_least=0.8, **given)
+
+
+def test_bad_questions_about_the_next_labels_say_what_to_write(curve):
+    with pytest.raises(ValueError, match="more = nan is not positive and finite; write how many"):
+        sl.decide.marginal(curve, more=float("nan"))
+    with pytest.raises(ValueError, match=r"at = \[-1.0\]: give positive finite numbers of exam"):
+        sl.decide.marginal(curve, at=-1)
 
 
 def test_labels_for_a_loss_do_not_hang_on_the_link():
