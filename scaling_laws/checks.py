@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import Estimate
+from scaling_laws.factors import apart
 from scaling_laws.halfwild import Draws, NoInterval, leverage, relax
 from scaling_laws.laws.base import Axis
 from scaling_laws.layout import layout_notes, moving_together
@@ -40,6 +41,8 @@ _WIDE = 4.0
 _LEVEL = 0.9
 # Log step of a slope: small beside any curvature, large beside rounding.
 _STEP = 1e-3
+# Levels of a category that a note names.
+_SHOWN = 4
 # Scaled singular values below this share of the largest leave a combination of parameters open.
 _OPEN = 1e-3
 
@@ -55,6 +58,7 @@ def data_notes(
         *scatter_notes(problem, fit),
         *_objective(problem, fit, settings),
         *_priors(constraints),
+        *_unused(problem),
     )
 
 
@@ -120,6 +124,21 @@ def _priors(constraints: Constraints) -> Iterator[Note]:
             "info",
             f"{name} has a prior {mean:g} ± {sd:g}; where the truth lies elsewhere, intervals "
             "do not cover it.",
+        )
+
+
+def _unused(problem: Problem) -> Iterator[Note]:
+    """Tell of runs of several kinds that one curve is fitted to."""
+    frame, law = problem.frame, problem.model.law
+    for name in apart(frame, [a.name for a in law.axis_list()], law.by):
+        counts = frame[name].value_counts(sort=False).sort_index()
+        shown = [f"{level} {n}" for level, n in counts.items()][:_SHOWN]
+        more = f", {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+        yield Note(
+            "unused_factor",
+            "warning",
+            f"Rows differ in {name} ({', '.join(shown)}{more}), of which the law knows nothing: "
+            f"they are pooled. Give each its own curve with by={[*law.by, name]!r}, or select one.",
         )
 
 
@@ -240,6 +259,14 @@ def _pooling(problem: Problem, draws: Draws) -> Iterator[Note]:
         )
 
 
+def _from_bound(low: float, high: float) -> str:
+    """Say how far an interval goes that begins at a bound."""
+    if high <= low + 1e-9:
+        return f"{low:g} alone: no more than one draw in twenty leaves it"
+    short, bound = f"{high:.3g}", f"{low:g}"
+    return f"one-sided ({bound} to {short if short != bound else f'{high:.9g}'})"
+
+
 def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
     model = problem.model
     values = printed(model, draws.theta)
@@ -265,7 +292,7 @@ def _bounds(problem: Problem, fit: Estimate, draws: Draws) -> Iterator[Note]:
                 "at_bound",
                 "info",
                 f"{name} is not distinguishable from {param.lower:g}; its interval is "
-                f"one-sided ({param.lower:g} to {high:.3g}).",
+                f"{_from_bound(param.lower, high)}.",
             )
         elif fit.theta[j] >= model.upper[j] - 1e-9:
             yield Note(

@@ -179,3 +179,17 @@ def test_intervals_that_cannot_count_chains_say_so():
 def test_runs_without_chains_are_independent_without_a_note():
     rows = floored(0).drop_duplicates("tokens")
     assert "untested_unit" not in codes(sl.fit(sl.laws.Kaplan("tokens"), rows))
+
+
+def test_an_interval_that_is_the_bound_itself_says_so():
+    """Losses that fall ever faster leave no draw a floor; "0 to 0" would be no interval."""
+    x = np.logspace(3, 6, 12).round()
+    bend = 0.03 * (np.log(x) - np.log(x[0])) ** 2
+    loss = 2.0 * np.exp(-0.1 * np.log(x) - bend + 0.005 * np.sin(7.0 * np.arange(12)))
+    fit = sl.fit(sl.laws.Power(), pd.DataFrame({"examples": x, "loss": loss}))
+    assert fit.parameters.loc["E", ["low", "high"]].tolist() == [0.0, 0.0]
+    note = next(n for n in fit.notes if n.code == "at_bound")
+    assert note.sentence == (
+        "E is not distinguishable from 0; its interval is 0 alone: no more than one draw in "
+        "twenty leaves it."
+    )
