@@ -15,22 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .files import write_whole
+from .files import not_written
 
-__all__ = [
-    "Checkpoint",
-    "StorageError",
-    "latest_checkpoint",
-    "save_checkpoint",
-    "write_folder",
-    "write_text",
-]
+__all__ = ["Checkpoint", "latest_checkpoint", "save_checkpoint", "write_folder"]
 
 _UNFINISHED = ".unfinished"
-
-
-class StorageError(OSError):
-    """Something could not be written; what was there before still is."""
 
 
 @contextmanager
@@ -53,24 +42,10 @@ def write_folder(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(_message(path, error)) from error
+        raise not_written(path, error) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is whole whenever it is there.
-
-    Raises
-    ------
-    StorageError
-        If writing fails; an older file of that name is left as it was.
-    """
-    try:
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise StorageError(_message(path, error)) from error
 
 
 @dataclass(frozen=True)
@@ -139,12 +114,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _message(path: Path, error: Exception) -> str:
-    there = next(parent for parent in path.absolute().parents if parent.exists())
-    free = shutil.disk_usage(there).free / 1e6
-    return (
-        f"{path} could not be written: {error} ({free:,.0f} MB are free). Nothing that was there "
-        "is lost: make room and give the same command again."
-    )

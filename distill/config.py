@@ -30,6 +30,7 @@ from .config_sections import (
     essential,
     execution,
 )
+from .files import write_text
 
 __all__ = [
     "Adapt",
@@ -132,7 +133,7 @@ def load_config(
 def save_config(config: Config, path: str | Path) -> None:
     """Write every setting as YAML; `load_config` returns an equal configuration."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    write_text(Path(path), text)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,58 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["folder_content", "load_items", "save_items", "write_whole"]
+__all__ = [
+    "StorageError",
+    "folder_content",
+    "load_items",
+    "not_written",
+    "save_items",
+    "write_text",
+    "write_whole",
+]
 
 _ABOUT = b"distill"
 
 
+class StorageError(OSError):
+    """Something could not be written; what was there before still is."""
+
+
+def not_written(path: Path, error: Exception) -> StorageError:
+    """Return the error that says what could not be written, why, and what room there is."""
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    free = shutil.disk_usage(there).free / 1e6
+    return StorageError(
+        f"{path} could not be written: {error} ({free:,.0f} MB are free). Nothing that was there "
+        "is lost: make room and give the same command again."
+    )
+
+
 def write_whole(file: Path, data: bytes) -> None:
-    """Write beside the file and put it in place only when all of it is on the disk."""
+    """Write beside the file and put it in place only when all of it is on the disk.
+
+    Raises
+    ------
+    StorageError
+        If writing fails, such as on a full disk; an older file of that name is left as it was, and
+        nothing is left of the new one.
+    """
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, file)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        raise not_written(file, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as `write_whole` writes bytes."""
+    write_whole(path, text.encode())
 
 
 def folder_content(folder: str | os.PathLike[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from .checkpoint import write_text
+from .files import write_text
 from .generate import generate
 from .models import ModelError, load_model, load_tokenizer, no_bars, save_model
 

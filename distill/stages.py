@@ -16,8 +16,8 @@ from typing import Any
 from accelerate import Accelerator
 from filelock import FileLock
 
-from .checkpoint import write_text
 from .config import hash_of
+from .files import write_text
 
 __all__ = ["Stage", "Stages"]
 

@@ -18,9 +18,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config
 
-from .checkpoint import write_text
 from .config import Config, load_config
 from .examples import Example
+from .files import write_text
 from .headlines import LABELS, generate
 from .models import save_model
 from .run import run_chain

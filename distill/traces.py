@@ -22,7 +22,7 @@ import pandas as pd
 
 from .cache import fingerprint
 from .examples import Example
-from .files import write_whole
+from .files import not_written, write_whole
 from .generate import Reply, generate
 from .load import read_frame
 from .task import Task
@@ -252,10 +252,13 @@ def _resume(path: Path, header: dict[str, Any]) -> dict[str, str]:
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def read_traces(

@@ -28,6 +28,9 @@ from .table import View
 
 __all__ = ["app", "main", "make_toy", "status"]
 
+# Every student has it, and it tells more of a student than its answers do.
+_METRIC = "task_nll"
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -225,28 +228,26 @@ def _backend(
 
 def make_toy(out: Path) -> None:
     """Make the toy's headlines and untrained model."""
-    from distill.files import write_text
+    from distill.files import write_whole
     from distill.tiny import base_model, easy_headlines
 
     out.mkdir(parents=True, exist_ok=True)
     examples = easy_headlines()
     lines = [json.dumps(asdict(example)) for example in examples]
-    write_text(out / "easy-headlines.jsonl", "".join(f"{line}\n" for line in lines))
+    write_whole(out / "easy-headlines.jsonl", "".join(f"{line}\n" for line in lines).encode())
     if not (out / "base").exists():
         base_model(out / "base", examples)
 
 
 def _law(log: Path) -> str:
-    """Fit every form that the iterative, fully trained students admit, and say which is best."""
-    import scaling_laws as sl
-    from scaling_laws.candidates import admissible_forms
+    """Fit every form that the students of the grid admit, and say which is best."""
+    from .findings.laws import read_law
+    from .findings.parts import read
 
-    main_part = {
-        "phase": "distilled", "origin": "pruned", "schedule": "iterative", "method": "full",
-    }  # fmt: skip
-    runs = sl.read_runs(log)
-    students = runs.select(main_part)
-    choice = sl.choose(admissible_forms(students, by=["format"]), students, metric="task_nll")
+    try:
+        choice = read_law(read(log), _METRIC).choice
+    except ValueError as why:
+        return f"All is done; there is no law of {_METRIC}: {why}"
     return f"{choice}\n\n{choice.best}"
 
 

@@ -1,7 +1,12 @@
 """Models small enough for arithmetic to be checked, and sequences to train them on."""
 
+import errno
 import json
+import os
+import sys
 from dataclasses import asdict
+from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,3 +69,23 @@ def ground(tmp_path_factory):
     lines = "".join(f"{json.dumps(asdict(example))}\n" for example in examples)
     (path / "easy-headlines.jsonl").write_text(lines)
     return path
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Return a function of a pattern: files so named are cut in half, for the disk is full."""
+    if sys.platform != "linux":
+        pytest.skip("looks at files in /proc")
+    sync = os.fsync
+
+    def fill(pattern):
+        def full(handle):
+            file = Path(os.readlink(f"/proc/self/fd/{handle}"))
+            if not fnmatch(file.name, pattern):
+                return sync(handle)
+            os.truncate(file, file.stat().st_size // 2)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+
+    return fill

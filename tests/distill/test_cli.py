@@ -102,3 +102,11 @@ def test_traces_count_every_reply(capsys, ground, tmp_path):
     )  # fmt: skip
     assert code == 2
     assert "traces" in err
+
+
+def test_a_full_disk_is_one_sentence(capsys, ground, tmp_path, full_disk):
+    full_disk("traces.replies.jsonl")
+    words = ["traces", ground / "c.yaml", tmp_path / "traces.jsonl", "--tokens", "4"]
+    code, _, err = stop(capsys, *words)
+    assert code == 2
+    assert err.startswith(f"distill: {tmp_path / 'traces.replies.jsonl'} could not be written: ")

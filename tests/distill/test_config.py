@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from distill.config import Config, ConfigError, essential, load_config, save_config
+from distill.files import StorageError
 
 LEAST = {"model": {"teacher": "some/folder"}}
 
@@ -20,6 +21,16 @@ def test_yaml_returns_an_equal_configuration(tmp_path):
     assert again == config
     assert again.hash == config.hash
     assert (again.train.lr, again.train.lora.rank, again.adapt.replay.texts) == (1e-5, 4, 9)
+
+
+def test_settings_on_a_full_disk_are_the_old_ones(tmp_path, full_disk):
+    path = tmp_path / "c.yaml"
+    save_config(load_config(LEAST), path)
+    full_disk("c.yaml*")
+    with pytest.raises(StorageError, match="c.yaml could not be written"):
+        save_config(load_config(LEAST, ["seed=3"]), path)
+    assert load_config(path) == load_config(LEAST)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_overrides_do_not_touch_their_source():

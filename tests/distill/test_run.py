@@ -1,8 +1,8 @@
 """The toy pipeline end to end: a legal log, nothing repeated, a failure that is told and mended."""
 
-import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import scaling_laws as sl
-from distill import checkpoint, steps
-from distill.checkpoint import StorageError
+from distill import steps
 from distill.config import load_config, save_config
+from distill.files import StorageError
 from distill.models import ModelError, load_model, load_tokenizer, save_model
 from distill.run import run_chain
 from distill.tiny import run_tiny, tiny_config
@@ -194,6 +194,7 @@ def failed_then_mended(config, error, match, monkeypatch, *overrides):
     with pytest.raises(error, match=match):
         run_chain(config(*overrides), bar=False)
     log = Path(config(*overrides).out) / "runs.jsonl"
+    assert not [*log.parent.rglob("*.tmp"), *log.parent.rglob("*.unfinished")]
     runs = sl.read_runs(log)
     assert len(runs.rejected) == 0
     assert rows_of(log)[-1]["status"] == "failed"
@@ -227,18 +228,18 @@ def test_a_teacher_that_learnt_too_little_makes_no_students(config, monkeypatch,
     assert config("adapt.examples=16", *small).hash == bad.hash
 
 
-def test_a_full_disk_is_told_and_mended(config, monkeypatch):
-    save_file, calls = checkpoint.save_file, iter(range(100))
-
-    def full(tensors, path):
-        if next(calls) >= 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save_file(tensors, path)
-
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    rows = failed_then_mended(config, StorageError, "No space left", monkeypatch)
-    assert "No space left on device" in rows[0]["error"]
-    assert rows[0]["run_id"].endswith("/0-teacher.failed-1")
+@pytest.mark.parametrize(
+    ("file", "stopped"),
+    [("weights.safetensors", "0-teacher"), ("evaluation-*", "0-teacher"),
+     ("shard-*", "1-distilled"), ("done.json.*", "0-teacher")],
+)  # fmt: skip
+def test_a_full_disk_is_told_and_mended(config, monkeypatch, full_disk, file, stopped):
+    full_disk(file)
+    said = r"could not be written: .*No space left on device.*MB are free"
+    rows = failed_then_mended(config, StorageError, said, monkeypatch)
+    (failed,) = (row for row in rows if row.get("status") == "failed")
+    assert re.search(said, failed["error"])
+    assert failed["run_id"].endswith(f"/{stopped}.failed-1")
 
 
 def test_a_loss_that_is_no_number_is_told_and_mended(config, monkeypatch):

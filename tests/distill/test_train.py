@@ -18,8 +18,9 @@ from torch.nn.functional import cross_entropy, kl_div
 from distill import checkpoint
 from distill.batches import collate, micro_batches, step_indices, steps_in_epoch
 from distill.cache import build_cache
-from distill.checkpoint import StorageError, latest_checkpoint
+from distill.checkpoint import latest_checkpoint
 from distill.config import Lora, Train
+from distill.files import StorageError
 from distill.losses import TeacherLogits
 from distill.progress import Progress, peak_flops
 from distill.streams import CachedTeacher, OnlineTeacher, Stream, text_sequence
