@@ -1,5 +1,6 @@
 """The measured rows: legal, of the grid as it stands, and each once."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,34 @@ from experiments.findings.parts import read
 from scaling_laws.demo_rows import plain_students
 
 LOG = Path(__file__).parents[2] / "experiments" / "results" / "smollm2-135m.jsonl"
+
+# The quiz of the model before it was adapted, and how much of it the adaptation may cost.
+BASE_QUIZ, QUIZ_DROP = 0.575, 0.05
+
+SCORED = ("task_f1", "task_accuracy", "task_nll", "task_brier")
+
+# Fields of the schema that no row of this log can have.
+NONE_HAS = {
+    "status": "only a row that failed says so",
+    "error": "only a row that failed has one",
+    "gpu_hours": "made without a GPU",
+    **{f"{m}{part}": "not measured here: general knowledge is the quiz and the KL of general text"
+       for m in ("mmlu", "mmlu_pro", "loss") for part in ("", "_se", "_n")},
+}  # fmt: skip
+UNTAUGHT = dict.fromkeys(("method", "target", "temperature"), "says how a student was taught")
+PHASE_HAS_NOT = {
+    "teacher": {
+        "parent_id": "a chain begins with it",
+        **dict.fromkeys(("prune_axis", "schedule", "step_kept"), "says how a model was pruned"),
+        **UNTAUGHT,
+    },
+    "pruned": {
+        "stopped_by": "pruning is no training, which something would end",
+        "cpu_s": "pruning measures seconds on the clock alone",
+        **UNTAUGHT,
+    },
+    "distilled": {},
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +70,44 @@ def test_every_row_is_of_the_grid_and_has_its_settings(log, runs):
             assert row["schedule"] == config.prune.schedule
 
 
+def test_every_row_has_every_field_that_it_can_have(log):
+    """Read from the file itself: a field that is empty is none."""
+    schema = {"schema_version", *log.schema.rules}
+    assert NONE_HAS.keys() < schema
+    lines = [json.loads(line) for line in LOG.read_text("utf-8").splitlines()]
+    done = [row for row in lines if row.get("status") != "failed"]
+    assert {row["phase"] for row in done} == set(PHASE_HAS_NOT)
+    for row in done:
+        has = {name for name, value in row.items() if value not in (None, "")}
+        assert has == schema - NONE_HAS.keys() - PHASE_HAS_NOT[row["phase"]].keys(), row["run_id"]
+
+
 def test_one_teacher_taught_all(log):
     """Chains that share a teacher and a format score it alike, to the last digit."""
     teachers = log.frame[(log.frame["phase"] == "teacher")]
     assert (teachers.groupby("format")["task_f1"].nunique() == 1).all()
+    assert teachers["quiz"].nunique() == 1
     assert (teachers["task_f1"] >= 0.85).all(), "the gate"
+    assert (teachers["quiz"] >= BASE_QUIZ - QUIZ_DROP).all(), "the gate"
 
 
-def test_scores_have_their_errors(log):
-    distilled = log.frame[log.frame["phase"] == "distilled"]
-    for metric in ("task_f1", "task_accuracy", "task_nll", "task_brier", "quiz"):
+def test_the_gates_limits_are_those_of_the_configuration(runs):
+    for config in runs.values():
+        assert (config.adapt.gate.task_f1, config.adapt.gate.quiz_drop) == (0.85, QUIZ_DROP)
+
+
+def test_scores_have_their_errors_and_items(log):
+    """2,000 headlines by likelihood; where reasoning is written first, half of them."""
+    done = log.frame[log.frame["status"] != "failed"] if "status" in log.frame else log.frame
+    label = done["format"] == "label"
+    for metric in SCORED:
+        assert (done.loc[label, f"{metric}_n"] == 2000).all()
+        assert (done.loc[~label, f"{metric}_n"] == 1000).all()
+    assert (done["quiz_n"] == 1000).all()
+    assert (done["general_kl_n"] == 100).all()
+    distilled = done[done["phase"] == "distilled"]
+    for metric in (*SCORED, "quiz", "quiz_nll", "general_kl"):
         assert (distilled[f"{metric}_se"] > 0).all()
-        assert (distilled[f"{metric}_n"] >= 1000).all()
 
 
 def test_the_demo_fits_what_the_findings_fit(log):
