@@ -42,16 +42,17 @@ def backtest_html(found: Backtest) -> str:
 
 def _title(found: Backtest) -> str:
     count = len(found.curves.drop_duplicates(["log", "curve"]))
-    left = f", {len(found.failed)} could not be judged" if len(found.failed) else ""
-    levels = "level" if found.leave == 1 else f"{found.leave} levels"
-    return f"Backtest over {count} curves{left}: hardest {levels} of each held out"
+    left = f" ({len(found.failed)} could not be judged)" if len(found.failed) else ""
+    curves = f"{count} curve{'s' * (count != 1)}{left}"
+    levels = "the hardest level" if found.leave == 1 else f"the {found.leave} hardest levels"
+    return f"Backtest over {curves}: {levels} of each hidden and forecast"
 
 
 def _columns(found: Backtest) -> str:
     """Say what the columns hold."""
     return (
-        f"error there over curves; share inside the {100 * found.level:g} % intervals and their "
-        "median width"
+        f"error of the forecasts over curves; coverage of their {100 * found.level:g} % intervals "
+        "and median width"
     )
 
 

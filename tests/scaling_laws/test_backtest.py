@@ -131,6 +131,16 @@ def test_curves_without_interval_count_in_the_error_alone():
     codes = {n.code for n in found.notes}
     assert "no_interval" in codes
     assert "–" in repr(found)
+    assert repr(found).startswith(
+        "Backtest over 1 curve: the 3 hardest levels of each hidden and forecast"
+    )
+
+
+def test_one_level_is_one_level():
+    found = sl.backtest(FORMS[:1], curve(3), leave=1, progress=False)
+    assert repr(found).startswith(
+        "Backtest over 1 curve: the hardest level of each hidden and forecast"
+    )
 
 
 def test_methods_judged_on_fewer_curves_are_told():
@@ -151,7 +161,8 @@ def test_impossible_requests_are_sentences(log):
 
 def test_text_and_html_twins(found):
     text, html = repr(found), found._repr_html_()
-    for word in (*METHODS, "4 curves, 2 could not be judged", "c, y"):
+    title = "4 curves (2 could not be judged): the 3 hardest levels of each hidden and forecast"
+    for word in (*METHODS, title, "c, y"):
         assert word in text.replace("\n            ", " ")
         assert word in html
     assert max(len(line) for line in text.splitlines()) <= 100
