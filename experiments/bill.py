@@ -113,7 +113,7 @@ def show(runs: Sequence[RunConfig], hardware: str = "H100") -> str:
         lines.append(f"dollars      {_range(budget.price)}")
     lines += _wall(found, max(max(run.gpus, 1) for run in runs), hardware)
     lines.append(f"caches       {_short(budget.cache_bytes / 1e9)} GB of disk")
-    lines.append(f"most memory  {_short(chains['memory_GB'].max())} GB of a GPU")
+    lines.append(f"most memory  {_short(float(chains['memory_GB'].max()))} GB of a GPU")
     lines += [_written(traces) for traces in found.traces]
     lines.append(_OMITTED)
     if any(run.gpus == 0 for run in runs):

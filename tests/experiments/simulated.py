@@ -99,8 +99,8 @@ def frame_of(laws, chains, rng=0):
     pruned = pruned.assign(phase="pruned", what="pruned", run_id=ids, tokens=0.0)
     frame = pd.concat([frame, pruned], ignore_index=True)
     for what, changes in EFFECTS.items():
-        for metric, change in changes.items():
-            at = frame["what"] == what
+        for metric in changes.keys() & set(laws):
+            change, at = changes[metric], frame["what"] == what
             frame.loc[at, metric] = (frame.loc[at, metric] + change).clip(0.0, 1.0)
     frame.loc[frame["phase"] == "pruned", "examples"] = 0
     return pd.concat([_teachers(frame), frame], ignore_index=True).drop(columns="what")

@@ -14,8 +14,8 @@ import pytest
 
 import scaling_laws as sl
 from experiments.backends.local import Local
-from experiments.engine import FOLDER, Sweep, SweepError, look
-from experiments.jobs import Attempt, Job, load_jobs, save_jobs
+from experiments.engine import FOLDER, Sweep, SweepError, _State, _time_left, look
+from experiments.jobs import Attempt, End, Job, load_jobs, save_jobs
 from experiments.rows import RunRows
 from experiments.sweep import status
 from experiments.table import Table, View, duration
@@ -438,6 +438,22 @@ def test_the_table_in_a_file_and_on_a_terminal():
         assert "3 done, 2 running, 1 failed, 4 waiting, 67 min left" in text
         assert ("\x1b[" in text) == drawn
         assert ("  b  2 min" in text) == drawn
+
+
+def test_the_time_left_is_what_the_sizes_say_at_the_median_speed():
+    sizes = {"a": 1.0, "b": 2.0, "c": 1.0, "d": 4.0, "e": 1.0, "f": 3.0, "g": 1.0}
+    jobs = {name: Job(name, ("true",), size=size) for name, size in sizes.items()}
+    running = {"d": 15.0, "e": 30.0}
+    state = _State(waiting={name: jobs[name] for name in "fg"})
+    assert _time_left(jobs, state, running) is None
+    state.done["c"] = End("done")  # found done, and nobody measured it
+    assert _time_left(jobs, state, running) is None
+    # 100, 10 and 5 seconds for a size of 1: the first job made what the others share.
+    for name, seconds in (("a", 100.0), ("b", 20.0), ("c", 5.0)):
+        state.done[name] = End("done", seconds=seconds)
+    # f and g wait, 25 of the 40 seconds of d are left, e is late: on as many workers as run now.
+    assert _time_left(jobs, state, running) == (30 + 10 + 25 + 0) / 2
+    assert _time_left(jobs, state, {}) == 40
 
 
 @pytest.mark.parametrize(
