@@ -104,7 +104,11 @@ def _listed(values: Sequence[float]) -> str:
 
 
 def _cost(parts: Parts) -> tuple[pd.DataFrame, str]:
-    """Return hours by phase and format; chains share a teacher, which counts once."""
+    """Return hours by phase and format, NaN where no row of them has any.
+
+    Chains share a teacher, which counts once each time that it was adapted: its stage is made anew
+    where a sitting did not find that of the one before.
+    """
     known = {"wall_s": "wall hours", "cpu_s": "CPU hours", "gpu_hours": "GPU hours"}
     frame = parts.done.frame
     columns = [c for c in known if c in frame and frame[c].notna().any()]
@@ -115,7 +119,7 @@ def _cost(parts: Parts) -> tuple[pd.DataFrame, str]:
     # Chains share the teacher, and the first student that is pruned from it.
     rows = rows[(rows["phase"] == "distilled") | ~rows.duplicated(same)]
     format = rows["format"].where(rows["phase"] != "teacher", "")
-    table = rows.groupby(["phase", format], sort=False)[columns].sum()
+    table = rows.groupby(["phase", format], sort=False)[columns].sum(min_count=1)
     table = table.assign(rows=rows.groupby(["phase", format], sort=False).size())
     for column in columns:
         table[column] = table[column] / (1.0 if column == "gpu_hours" else 3600.0)
@@ -123,6 +127,11 @@ def _cost(parts: Parts) -> tuple[pd.DataFrame, str]:
     lacks = ", ".join(words for c, words in known.items() if c not in columns)
     said = f"Cost of making models, without evaluating them: {total}"
     said += f" (the log has no {lacks})." if lacks else "."
+    unknown = rows[columns].isna()
+    for column in unknown.columns[unknown.any()]:
+        kinds = ", ".join(rows["phase"][unknown[column]].unique())
+        n = int(unknown[column].sum())
+        said += f" The {known[column]} of {n} rows ({kinds}) are unknown and in no sum."
     return table.rename(columns=known).reset_index(), said
 
 

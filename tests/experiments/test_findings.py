@@ -131,6 +131,31 @@ def test_every_student_is_listed_with_its_arm(logged):
     assert sorted(table["task_f1"]) == sorted(students["task_f1"])
 
 
+def test_the_cost_is_that_of_what_was_made_and_what_is_unknown_is_not_zero(logged):
+    """A teacher adapted twice, students of known and of unknown processor time."""
+
+    def timed(frame):
+        second = frame["chain_id"].str.contains("-n1024-")
+        teacher, pruned = frame["phase"] == "teacher", frame["phase"] == "pruned"
+        frame["cpu_s"] = frame["wall_s"] / 2
+        frame.loc[pruned, "cpu_s"] = np.nan
+        frame.loc[teacher & second, "wall_s"] += 60.0
+        return frame
+
+    path = logged("timed", sim.TRUE, sim.MAIN[:6], timed)
+    section = next(s for s in sections(path, []) if s.title == "Rows and cost")
+    table = section.tables["cost"].set_index(["phase", "format"])
+    assert table.loc[("teacher", ""), "rows"] == 2
+    assert table.loc[("teacher", ""), "wall hours"] == pytest.approx((600 + 660) / 3600)
+    students = 3 * sum(900 + stage for stage in range(1, 5)) / 3600
+    assert table.loc[("distilled", "label"), "wall hours"] == pytest.approx(students)
+    assert table.loc[("distilled", "label"), "CPU hours"] == pytest.approx(students / 2)
+    assert table.loc["pruned", "wall hours"].gt(0).all()
+    assert table.loc["pruned", "CPU hours"].isna().all()
+    n = table.loc["pruned", "rows"].sum()
+    assert f"The CPU hours of {n} rows (pruned) are unknown and in no sum." in section.lines[-1]
+
+
 def test_chains_forecast_from_the_others(logged):
     chains = [c for c in sim.MAIN if c[0] == "label"]
     one = read_law(read(logged("label", sim.TRUE, chains)), "task_f1")
