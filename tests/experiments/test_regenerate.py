@@ -22,6 +22,7 @@ from experiments.sweep import make_toy
 from scaling_laws.uncertainty import student_t
 from tests.experiments.test_grids import QUICK
 from tests.experiments.test_results import LOG as RESULTS
+from tests.experiments.test_results import TEACHER
 
 # What the configuration decides, to the last digit.
 DECIDED = (
@@ -93,8 +94,7 @@ def test_the_cheapest_row_of_the_grid_is_made_again(tmp_path):
     parts = read(os.environ.get("DISTILL_LOG", RESULTS))
     row = cheapest(parts.students.frame)
     noise = seed_noise(parts.students, row["kept"])
-    runs = {run.name: run.config for run in grids.small(tmp_path, teacher)}
-    config = runs[row["chain_id"]]
+    config = config_of(row["chain_id"], tmp_path, teacher)
     assert config.hash == row["config_hash"]
     made = regenerate(config, row["run_id"], grid / "stages").loc[row["run_id"]]
     for name in DECIDED:
@@ -104,6 +104,25 @@ def test_the_cheapest_row_of_the_grid_is_made_again(tmp_path):
     limit = student_t(noise["count"], 1.0 - FALSE_ALARMS) * sd
     print(f"{row['run_id']}: {row['task_f1']:.4f}, again {made['task_f1']:.4f}, limit {limit:.4f}")
     assert abs(made["task_f1"] - row["task_f1"]) <= limit
+
+
+def config_of(chain, out, teacher):
+    """The settings of a chain of the log, which the grid must still have."""
+    runs = {run.name: run.config for run in grids.small(out, teacher)}
+    if chain not in runs:
+        pytest.fail(
+            f"{chain} is no chain of experiments.grids.small with the teacher {teacher}: its hash "
+            f"holds the name of the teacher's folder, which is {TEACHER} in the rows of "
+            f"{RESULTS.name}. Let DISTILL_TEACHER name a folder, or a link to one, of that name."
+        )
+    return runs[chain]
+
+
+def test_a_teacher_in_a_folder_of_another_name_is_told_which_name(tmp_path):
+    chain = read(RESULTS).students.frame["chain_id"].iloc[0]
+    assert config_of(chain, tmp_path, tmp_path / TEACHER).hash in chain
+    with pytest.raises(pytest.fail.Exception, match=f"which is {TEACHER} in the rows of"):
+        config_of(chain, tmp_path, tmp_path / "another")
 
 
 def cheapest(students):

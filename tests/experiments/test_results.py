@@ -13,6 +13,9 @@ from scaling_laws.demo_rows import plain_students
 
 LOG = Path(__file__).parents[2] / "experiments" / "results" / "smollm2-135m.jsonl"
 
+# Name of the teacher's folder, which the hashes of these rows hold.
+TEACHER = "smollm2-135m"
+
 # The quiz of the model before it was adapted, and how much of it the adaptation may cost.
 BASE_QUIZ, QUIZ_DROP = 0.575, 0.05
 
@@ -49,7 +52,7 @@ def log():
 
 @pytest.fixture(scope="module")
 def runs():
-    grid = grids.small(Path("grid"), Path("smollm2-135m"))
+    grid = grids.small(Path("grid"), Path(TEACHER))
     return {run.name: run.config for run in grid}
 
 
