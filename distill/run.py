@@ -7,6 +7,7 @@ the error that stopped it.
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,14 +17,16 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from filelock import FileLock
 from transformers import AutoConfig
 
 import scaling_laws
 from scaling_laws.metrics import METRICS, Metric
-from scaling_laws.runs import Run, append_run
+from scaling_laws.runs import Run, RunLogError, append_run
 
 from .config import Config, Gate, hash_of, save_config
 from .data import load_data
+from .files import not_written
 from .general import GENERAL_KL
 from .models import ModelError
 from .prune import Plan, Rounding, plan_chain, schedule
@@ -38,6 +41,14 @@ LOG = "runs.jsonl"
 
 # Parts of a second and longer that another writer may hold the log.
 _LOCK_S = 60.0
+# What two rows of one model may differ in: clocks, and who computed it. A parent is named after the
+# models that were scored, for which `evaluate.pruned` decides.
+_CIRCUMSTANCES = {
+    "answer_s", "code_version", "cpu_s", "gpu_hours", "machine", "parent_id", "schema_version",
+    "wall_s",
+}  # fmt: skip
+# A stage that is done anew adds float32 numbers in another order.
+_ROUNDING = 1e-4
 
 
 def run_chain(
@@ -68,7 +79,8 @@ def run_chain(
     ------
     ModelError, TrainingError, StorageError, ValueError
         Whatever stops a step; a row with ``status = "failed"`` says so in the log, and the same
-        call goes on from there.
+        call goes on from there. Among them, for a `run_id` that the log has with other scores: what
+        a name of the configuration stands for is not what it was.
     """
     accelerator = accelerator or make_accelerator()
     out = Path(config.out)
@@ -134,7 +146,7 @@ class _Chain:
             "temperature": s.temperature,
         }
         if config.model.student is not None:
-            with self._logged(1, "distilled"):
+            with self._logged(1, "distilled", teacher):
                 base = self.steps.given(config.model.student)
                 about = {"origin": "pretrained", "base_model": Path(config.model.student).name}
                 self._teach(1, base, teacher, teacher, {**taught, **about})
@@ -174,13 +186,13 @@ class _Chain:
         ):
             parent = teacher if step.parent == 1 else parent
             about = self._pruning(plan, plans[i - 2].kept if step.parent < 1 else 1.0)
-            with self._logged(i, "pruned"):
+            with self._logged(i, "pruned", parent):
                 made = self.steps.prune(parent.made, plan)
                 pruned = parent
                 if self.config.evaluate.pruned:
                     seen = {"examples": 0, "examples_seen": 0, "tokens": 0, "steps": 0}
                     pruned = self._score(i, "pruned", made, parent, {**about, **seen})
-            with self._logged(i, "distilled"):
+            with self._logged(i, "distilled", pruned):
                 parent = self._teach(i, made, teacher, pruned, {**taught, **about})
 
     def _pruning(self, plan: Plan, parent_kept: float) -> dict[str, Any]:
@@ -234,13 +246,16 @@ class _Chain:
         return _Row(run_id, made, sizes)
 
     @contextmanager
-    def _logged(self, stage: int, phase: str) -> Iterator[None]:
+    def _logged(self, stage: int, phase: str, parent: _Row | None = None) -> Iterator[None]:
         """Write a row for what fails, and let it fail."""
         try:
             yield
         except Exception as error:
             name = f"{self.chain_id}/{stage}-{phase}"
-            self.log.failed({**self.common, "stage": stage, "phase": phase}, name, error)
+            row = {**self.common, "stage": stage, "phase": phase}
+            if parent is not None:
+                row["parent_id"] = parent.run_id
+            self.log.failed(row, name, error)
             raise
 
 
@@ -256,29 +271,69 @@ class _Log:
     ) -> None:
         self.path, self.main, self.report = path, accelerator.is_main_process, report
         self.metrics = metrics
+        self.earlier = self._failed()
+        accelerator.wait_for_everyone()  # else one could fail before another knows the earlier ones
 
     def add(self, row: Mapping[str, Any]) -> None:
-        if not self.main or row["run_id"] in self._names():
+        if not self.main:
             return
-        append_run(self.path, row, metrics=self.metrics, timeout=_LOCK_S)
+        logged = self._rows().get(row["run_id"])
+        if logged is not None:
+            self._compare(row, logged)
+            return
+        try:
+            append_run(self.path, row, metrics=self.metrics, timeout=_LOCK_S)
+        except OSError as error:
+            raise not_written(self.path, error) from error
         shown = {m: row[m] for m in ("task_f1", "task_nll", "quiz") if m in row}
         scores = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
         self.report(f"{row['run_id']}: kept {row['kept']:.3f}, {scores}")
 
+    def _compare(self, row: Mapping[str, Any], logged: Mapping[str, Any]) -> None:
+        """Refuse a row that says of its model other than the log does.
+
+        A field that only one of them has is of another version.
+        """
+        run = Run.model_validate(row, context={"metrics": tuple(self.metrics)})
+        now = run.model_dump(exclude_none=True)
+        other = [
+            f"{name} = {logged[name]!r} there, {now[name]!r} now"
+            for name in sorted((now.keys() & logged.keys()) - _CIRCUMSTANCES)
+            if not _same(now[name], logged[name])
+        ]
+        if other:
+            raise ValueError(
+                f"{self.path} has {row['run_id']} with other results: {'; '.join(other)}. What the "
+                "names in the configuration stand for (data, teacher, student, texts) has changed "
+                "since, or the stages were done anew elsewhere. Use another out, or another name."
+            )
+        if now.get("parent_id") != logged.get("parent_id"):
+            self.report(
+                f"{row['run_id']} keeps the parent_id {logged.get('parent_id')} that it was logged "
+                "with, when evaluate.pruned was another."
+            )
+
     def failed(self, row: Mapping[str, Any], name: str, error: Exception) -> None:
-        if not self.main:
-            return
-        number = sum(other.startswith(f"{name}.failed-") for other in self._names()) + 1
+        """Write a row for what failed: any process may, and of several the first one does."""
         text = f"{type(error).__name__}: {error}"
-        about = {"run_id": f"{name}.failed-{number}", "status": "failed", "error": text}
+        chain = f"{row['chain_id']}/"
         try:
-            append_run(self.path, {**row, **about}, timeout=_LOCK_S)
-        except OSError as second:  # the disk that is full may be the log's
+            with FileLock(f"{self.path}.failed.lock", timeout=_LOCK_S):
+                failed = self._failed()
+                if any(other.startswith(chain) for other in failed - self.earlier):
+                    return
+                number = sum(other.startswith(f"{name}.failed-") for other in failed) + 1
+                about = {"run_id": f"{name}.failed-{number}", "status": "failed", "error": text}
+                append_run(self.path, {**row, **about}, timeout=_LOCK_S)
+        except (OSError, RunLogError) as second:  # the disk that is full may be the log's
             error.add_note(f"The log {self.path} could not be written either: {second}")
 
-    def _names(self) -> set[str]:
-        """Return the run ids of the whole lines; `scaling_laws.read_runs` reports torn ones."""
-        names = set()
+    def _failed(self) -> set[str]:
+        return {name for name in self._rows() if ".failed-" in name}
+
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        """Return the whole lines by run id; `scaling_laws.read_runs` reports torn ones."""
+        rows = {}
         lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
         for line in lines:
             try:
@@ -286,8 +341,14 @@ class _Log:
             except ValueError:
                 continue
             if isinstance(row, dict):
-                names.add(str(row.get("run_id")))
-        return names
+                rows[str(row.get("run_id"))] = row
+        return rows
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values are one, or measured numbers that differ by rounding."""
+    measured = all(isinstance(value, float) for value in (a, b)) and not (a % 1 == b % 1 == 0)
+    return math.isclose(a, b, rel_tol=_ROUNDING, abs_tol=_ROUNDING) if measured else a == b
 
 
 def _metrics(config: Config) -> list[Metric]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,33 @@ def test_a_lost_row_is_written_again_from_what_is_there(tiny):
     assert settled(again[-1:]) == settled(rows[-1:])
 
 
+def test_a_row_that_says_other_than_the_log_is_refused(tiny):
+    out, log, _ = tiny
+    before, rows = log.read_bytes(), rows_of(log)
+    # Clocks, versions, what only one of them has, and rounding are nothing else.
+    rows[0] |= {"answer_s": 99.0, "code_version": "0", "a_newer_field": 1.0}
+    del rows[0]["ffn"]
+    score = rows[-1]["task_nll"]
+    try:
+        for shift in (1e-6, 1e-2):
+            rows[-1]["task_nll"] = score + shift
+            log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            if shift < 1e-4:
+                run_tiny(out, formats=("label",), overrides=QUICK)
+                continue
+            said = (
+                f"{log} has {rows[-1]['run_id']} with other results: task_nll = {score + shift!r} "
+                f"there, {score!r} now. What the names"
+            )
+            with pytest.raises(ValueError, match=re.escape(said)):
+                run_tiny(out, formats=("label",), overrides=QUICK)
+        again = rows_of(log)
+        assert again[:-1] == rows
+        assert again[-1]["status"] == "failed"
+    finally:
+        log.write_bytes(before)
+
+
 def rows_of(log):
     return [json.loads(line) for line in log.read_text().splitlines()]
 
@@ -91,6 +119,39 @@ def rows_of(log):
 def settled(rows):
     """Rows without what a clock says."""
     return [{k: v for k, v in row.items() if k not in MOVING} for row in rows]
+
+
+BRIEF = (
+    "data.pool=16", "data.train=16", "data.validation=8", "data.test=20", "adapt=null",
+    "prune.kept=[.5]", "prune.calibration=8", "evaluate.replies=4", "evaluate.tokens=8",
+    "train.max_steps=1",
+)  # fmt: skip
+
+
+def test_other_data_under_the_names_of_a_logged_chain(ground, tmp_path):
+    shutil.copytree(ground / "base", tmp_path / "base")
+    lines = (ground / "easy-headlines.jsonl").read_text().splitlines(keepends=True)
+    data = tmp_path / "easy-headlines.jsonl"
+    data.write_text("".join(lines))
+    log = run_chain(tiny_config(tmp_path, BRIEF), bar=False)
+    rows = rows_of(log)
+    data.write_text("".join(reversed(lines)))
+    with pytest.raises(ValueError, match=f"{rows[0]['run_id']} with other results: .*task_nll = "):
+        run_chain(tiny_config(tmp_path, BRIEF), bar=False)
+    assert rows_of(log)[:-1] == rows
+
+
+def test_pruned_students_may_be_scored_later(ground, tmp_path):
+    def chain(pruned):
+        return tiny_config(ground, [*BRIEF, f"out={tmp_path}", f"evaluate.pruned={pruned}"])
+
+    run_chain(chain("false"), bar=False)
+    lines = []
+    rows = rows_of(run_chain(chain("true"), bar=False, report=lines.append))
+    assert [row["phase"] for row in rows] == ["teacher", "distilled", "pruned"]
+    assert [row.get("parent_id") for row in rows] == [None, *[rows[0]["run_id"]] * 2]
+    (said,) = (line for line in lines if "keeps the parent_id" in line)
+    assert said.startswith(f"{rows[1]['run_id']} keeps the parent_id {rows[0]['run_id']}")
 
 
 # Shorter still: one student, and what it is made from lies ready.
@@ -229,17 +290,18 @@ def test_a_teacher_that_learnt_too_little_makes_no_students(config, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("file", "stopped"),
-    [("weights.safetensors", "0-teacher"), ("evaluation-*", "0-teacher"),
-     ("shard-*", "1-distilled"), ("done.json.*", "0-teacher")],
+    ("file", "stopped", "parent"),
+    [("weights.safetensors", "0-teacher", ""), ("evaluation-*", "0-teacher", ""),
+     ("shard-*", "1-distilled", "1-pruned"), ("done.json.*", "0-teacher", "")],
 )  # fmt: skip
-def test_a_full_disk_is_told_and_mended(config, monkeypatch, full_disk, file, stopped):
+def test_a_full_disk_is_told_and_mended(config, monkeypatch, full_disk, file, stopped, parent):
     full_disk(file)
     said = r"could not be written: .*No space left on device.*MB are free"
     rows = failed_then_mended(config, StorageError, said, monkeypatch)
     (failed,) = (row for row in rows if row.get("status") == "failed")
     assert re.search(said, failed["error"])
     assert failed["run_id"].endswith(f"/{stopped}.failed-1")
+    assert failed.get("parent_id", "").rpartition("/")[2] == parent
 
 
 def test_a_loss_that_is_no_number_is_told_and_mended(config, monkeypatch):
