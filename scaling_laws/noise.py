@@ -13,13 +13,13 @@ from .metrics import Metric
 from .readers.table import row_codes
 from .shared import repeats, shared_models
 
-__all__ = ["configurations", "evaluation_variance", "noise_shares"]
+__all__ = ["OUTCOMES", "configurations", "evaluation_variance", "noise_shares"]
 
 Floats = NDArray[np.float64]
 
 # Not part of a configuration: names of runs, what a run measured or cost, and what early stopping
 # moves. Tokens are a size that was chosen where no number of examples was.
-_OUTCOMES = (
+OUTCOMES = (
     "run_id chain_id parent_id config_hash code_version status error seed "
     "examples_seen steps stopped_by gpu_hours wall_s cpu_s machine tokens_in tokens_out"
 ).split()
@@ -41,7 +41,7 @@ def configurations(
     """
     if by is None:
         results = {name for metric in metrics for name in (metric.name, metric.se, metric.n)}
-        moved: set[str] = {*_OUTCOMES, *results} | ({"tokens"} if "examples" in frame else set())
+        moved: set[str] = {*OUTCOMES, *results} | ({"tokens"} if "examples" in frame else set())
         by = [str(name) for name in frame.columns if name not in moved]
     return row_codes((frame[name] for name in by), len(frame))
 

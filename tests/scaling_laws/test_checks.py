@@ -193,3 +193,46 @@ def test_an_interval_that_is_the_bound_itself_says_so():
         "E is not distinguishable from 0; its interval is 0 alone: no more than one draw in "
         "twenty leaves it."
     )
+
+
+# --- runs of several kinds in one curve -----------------------------------------------------------
+
+
+def kinds_of_runs(**columns):
+    rows = [(k, f, s) for k in KEPT for f in ("cot", "label") for s in (1, 2)]
+    frame = pd.DataFrame(rows, columns=["kept", "format", "seed"]).assign(**columns)
+    scores = sl.simulate(COLLAPSE, frame[["kept"]], CURVE, 0.01, 0, metric="mmlu").frame
+    return frame.assign(mmlu=scores["mmlu"].to_numpy())
+
+
+def unused(law, rows):
+    return [n for n in sl.fit(law, rows, "mmlu").notes if n.code == "unused_factor"]
+
+
+def test_runs_that_are_pooled_are_told():
+    (note,) = unused(COLLAPSE, kinds_of_runs())
+    assert note.severity == "warning"
+    assert note.sentence.startswith("Rows differ in format (cot 16, label 16), of which")
+    assert "by=['format']" in note.sentence
+    assert not unused(sl.laws.Collapse(by="format"), kinds_of_runs())
+    assert not unused(COLLAPSE, kinds_of_runs(format="cot"))
+    one = sl.fit(COLLAPSE, kinds_of_runs(), "mmlu", where={"format": "cot"})
+    assert "unused_factor" not in codes(one)
+
+
+def test_what_goes_with_a_factor_or_an_axis_is_not():
+    rows = kinds_of_runs()
+    phase = np.where(rows["kept"] > 0.85, "teacher", "distilled")
+    told = {"prompt_id": rows["format"], "phase": phase}
+    assert not unused(sl.laws.Collapse(by="format"), rows.assign(**told))
+    # Half of the students of each size.
+    rows["method"] = np.where(rows["seed"] == 1, "full", "lora")
+    (note,) = unused(sl.laws.Collapse(by="format"), rows)
+    assert "method (full 16, lora 16)" in note.sentence
+    assert "by=['format', 'method']" in note.sentence
+    assert [n.sentence.split()[3] for n in unused(COLLAPSE, rows)] == ["format", "method"]
+
+
+def test_a_covariate_is_no_category_of_runs():
+    rows = kinds_of_runs(format="cot")
+    assert not unused(COLLAPSE, rows.assign(note=[f"n{i % 3}" for i in range(len(rows))]))
