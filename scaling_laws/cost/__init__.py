@@ -17,7 +17,7 @@ from .planning import planned
 from .scenario import Serving
 from .serving_costs import ServingCost, serving
 from .shapes import Shape
-from .tables import Hardware, Price, hardware, peak_flops
+from .tables import Hardware, Price, hardware, hardware_table, peak_flops
 from .tracing import Traces, traces
 from .trainings import Training, training
 
@@ -36,6 +36,7 @@ __all__ = [
     "calibrate",
     "calibration",
     "hardware",
+    "hardware_table",
     "peak_flops",
     "planned",
     "read_guidellm",

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
+import pandas as pd
+
 from scaling_laws.readers.table import Note
 
-__all__ = ["Hardware", "Price", "hardware", "peak_flops"]
+__all__ = ["Hardware", "Price", "hardware", "hardware_table", "peak_flops"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class Hardware:
         For an hour.
     source : str
         Where the numbers are from.
+    edition : str
+        Of that document; "not stated" where the table does not know which was read.
+    date : str
+        When the numbers were entered into the table.
 
     Raises
     ------
@@ -85,6 +91,8 @@ class Hardware:
     memory: float
     price: Price | None = None
     source: str = "given"
+    edition: str = ""
+    date: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no device has."""
@@ -129,6 +137,8 @@ def _devices() -> Mapping[str, Hardware]:
             float(row["memory"]),
             prices.get(row["name"]),
             row["source"],
+            row["edition"],
+            row["entered"],
         )
         for row in _rows("hardware.csv")
     }
@@ -151,6 +161,30 @@ def hardware(name: str | Hardware) -> Hardware:
             "Hardware(name, peak_flops=, bandwidth=, memory=) with its data sheet's numbers."
         )
     return known[name.upper()]
+
+
+def hardware_table() -> pd.DataFrame:
+    """Return all devices with what dates them: where each number is from, and of when.
+
+    Returns
+    -------
+    DataFrame
+        By name: ``peak_flops`` (FLOP/s), ``bandwidth`` (bytes/s), ``memory`` (bytes), ``source``
+        with its ``edition`` ("not stated" where unknown) and the ``date`` of entry; ``price_low``,
+        ``price_high`` (dollars an hour), ``price_source``, ``price_date``, missing where no survey
+        has it.
+    """
+    rows: list[dict[str, object]] = []
+    for one in _devices().values():
+        told: dict[str, object] = {
+            "name": one.name, "peak_flops": one.peak_flops, "bandwidth": one.bandwidth,
+            "memory": one.memory, "source": one.source, "edition": one.edition, "date": one.date,
+        }  # fmt: skip
+        if one.price is not None:
+            told |= {"price_low": one.price.low, "price_high": one.price.high,
+                     "price_source": one.price.source, "price_date": one.price.date}  # fmt: skip
+        rows.append(told)
+    return pd.DataFrame(rows).set_index("name")
 
 
 def peak_flops(device_name: str) -> float | None:

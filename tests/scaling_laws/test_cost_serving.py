@@ -204,6 +204,17 @@ def test_hardware_brings_its_source_and_a_dated_price():
     assert "data sheet" in device.source
     assert (device.price.low, device.price.high, device.price.date) == (1.99, 5.0, "2026-05")
     assert cost.hardware("L40S").price is None
+    table = cost.hardware_table()
+    assert table.loc["H100", ["peak_flops", "bandwidth"]].tolist() == [989e12, 3.35e12]
+    for columns, rows in (
+        (["source", "edition", "date"], table),
+        (["price_source", "price_date"], table[table["price_low"].notna()]),
+    ):
+        assert len(rows)
+        assert rows[columns].map(lambda word: isinstance(word, str) and bool(word)).all(axis=None)
+    for dates in (table["date"], table["price_date"].dropna()):
+        assert dates.str.fullmatch(r"20\d\d-[01]\d").all()
+    assert pd.isna(table.loc["L40S", "price_low"])
     with pytest.raises(KeyError, match="'TPU' is not in the table"):
         cost.hardware("TPU")
     with pytest.raises(ValueError, match="bandwidth = 0 is not positive"):
