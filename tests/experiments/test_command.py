@@ -9,7 +9,9 @@ import scaling_laws as sl
 from experiments import grids
 from experiments.chains import rows_of
 from experiments.sweep import _law, main
+from tests.benchmarks import sweep_overhead
 from tests.experiments import simulated as sim
+from tests.experiments.test_grids import QUICK
 
 TRUE = {"task_nll": sim.TRUE["general_kl"]}
 
@@ -68,3 +70,30 @@ def test_the_toys_grid_to_its_end(tmp_path, capsys):
     assert "formula   task_nll = " in law
     assert law
     assert second.endswith(law)
+
+
+def overhead(capsys, *words):
+    """Return what the benchmark prints: wall-clock and processor seconds of both ways."""
+    sweep_overhead.main(["--rounds", "1", *words])
+    title, _, *lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines]
+    assert [row[0] for row in rows] == ["wall", "processor"]
+    found = [[float(v) for v in row[1:4]] for row in rows]
+    for loop, through, ratio in found:
+        assert ratio == pytest.approx(through / loop, rel=0.02)
+    return title, found
+
+
+def test_the_overhead_of_stand_ins_is_measured(capsys):
+    title, (_, (loop, through, _)) = overhead(capsys, "--jobs", "2", "--seconds", "0.5")
+    assert title == "2 jobs of 0.5 s, median of 1 rounds"
+    assert min(loop, through) >= 2 * 0.5, "both ways burn what they should"
+
+
+@pytest.mark.slow
+def test_the_overhead_of_real_chains_is_measured(capsys):
+    """Chains of seconds: each way does both, from an empty folder."""
+    words = [w for part in QUICK if "epochs" not in part for w in ("--set", part)]
+    pool = ("--set", "data.pool=128", "--set", "adapt.train.epochs=1")
+    title, _ = overhead(capsys, "--chains", "2", "--epochs", "1", *words, *pool)
+    assert title == "2 chains of the toy, 1 epochs, median of 1 rounds"
