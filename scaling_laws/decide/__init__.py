@@ -19,7 +19,7 @@ _HOME = {
     "divergence": "curves", "half_point": "curves", "safe_range": "curves", "knee": "knees",
     "compare_formats": "compare", "compare_schedules": "compare", "exchange_rate": "compare",
     "compare_origins": "origins",
-    "by_class": "rare", "labels_needed": "labels", "marginal": "labels",
+    "by_class": "rare", "labels_needed": "labels", "marginal": "gains",
     "plan": "bills", "break_even": "economics", "pareto": "frontier", "limits": "horizon",
     "surprise": "horizon", "design_power": "power", "grid_for": "power", "next_runs": "proposals",
     "cascade": "relay",
@@ -58,9 +58,10 @@ if TYPE_CHECKING:
     from scaling_laws.decide.curves import divergence, half_point, safe_range
     from scaling_laws.decide.economics import break_even
     from scaling_laws.decide.frontier import pareto
+    from scaling_laws.decide.gains import marginal
     from scaling_laws.decide.horizon import limits, surprise
     from scaling_laws.decide.knees import knee
-    from scaling_laws.decide.labels import labels_needed, marginal
+    from scaling_laws.decide.labels import labels_needed
     from scaling_laws.decide.origins import compare_origins
     from scaling_laws.decide.power import design_power, grid_for
     from scaling_laws.decide.proposals import next_runs

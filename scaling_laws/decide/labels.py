@@ -1,10 +1,11 @@
-"""How many labels: for a target, for the next step, for each class."""
+"""How many labels reach a target, or which target is reached by any number of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -28,17 +29,18 @@ from scaling_laws.decide.draws import Ask, Joint, joint_of
 from scaling_laws.decide.probability import Targets, on_residual_scale
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.result import Fit
-from scaling_laws.runs import Note
 from scaling_laws.show import number
 from scaling_laws.uncertainty import quantile_pair
 
-__all__ = ["Kind", "data_axis", "first_reaching", "labels_needed", "marginal"]
+__all__ = ["Kind", "data_axis", "first_reaching", "labels_needed"]
 
 Array = NDArray[np.float64]
 Kind = Literal["run", "mean"]
 
 # Sizes looked at: from this share of the smallest in the log to so many times its largest.
 _BELOW, _ABOVE, _POINTS = 1e-3, 1e6, 361
+# A target that is reachable is found to this power of a half of the way from one that is not.
+_HALVINGS = 30
 
 
 def labels_needed(
@@ -80,9 +82,10 @@ def labels_needed(
     -------
     Result
         ``values``: ``n, low, high`` (infinite where some curves never get there), ``never`` (their
-        share), and where it is not reachable the ``top`` of each metric with its interval, at the
-        size that is the likeliest to do.
-        ``frame``: a row a size, with the probability and each metric's interval.
+        share), and where it is not reachable the ``top`` of each metric (of a loss its least) with
+        its interval, at the size that is the likeliest to do; ``distance`` of that size, or of n,
+        beyond the log, in log-ranges of its axis.
+        ``frame``: a row a size, with the probability, each metric's interval and the distance.
 
     Raises
     ------
@@ -152,6 +155,45 @@ def first_reaching(grid: Array, curve: Array, wanted: float) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
+class _Goal:
+    """Draws of a metric on the residual scale and a run's sd, ``[sizes, draws]``, and its sign."""
+
+    value: Array
+    sd: Array | None
+    sign: float
+
+    def met(self, target: float) -> Array:
+        """Return the probability that one run of each draw meets a target."""
+        from scipy.special import ndtr
+
+        gap = self.sign * (self.value - target)
+        if self.sd is None:
+            return (gap >= 0).astype(float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.sd > 0, ndtr(gap / self.sd), gap >= 0)
+
+    @property
+    def easiest(self) -> float:
+        """A target that every run meets."""
+        far = 10.0 * (0.0 if self.sd is None else float(self.sd.max()))
+        return self.sign * (float((self.sign * self.value).min()) - far)
+
+
+def _jointly(met: Mapping[str, Array], names: Sequence[str]) -> Array:
+    """Return the probability that one run of each draw meets all of some targets."""
+    return np.array(prod(met[name] for name in names), ndmin=2)
+
+
+def _rounded(target: float, higher: bool) -> float:
+    """Return a target in three digits, rounded to where it is easier."""
+    if target == 0:
+        return target
+    step = 10.0 ** (np.floor(np.log10(abs(target))) - 2)
+    share = target / step
+    return float(step * (np.floor(share) if higher else np.ceil(share)))
+
+
+@dataclass(frozen=True, eq=False)
 class _Needed:
     """The question, ready to be answered."""
 
@@ -167,25 +209,21 @@ class _Needed:
     def points(self, n: Any) -> pd.DataFrame:
         return pd.DataFrame({self.along: np.atleast_1d(n), **self.at})
 
-    def margins(self) -> Array:
-        """Probability that one run of each draw meets the targets, ``[grid, draws]``."""
-        from scipy.special import ndtr
-
+    def goal(self, name: str) -> _Goal:
+        """Return a metric at all sizes, to be held against a target."""
         points = self.points(self.grid)
-        out = np.ones((len(self.grid), self.joint.count))
-        for name, ends in self.targets.items():
-            value = self.joint.residual(name, points)
-            sd = self.joint.run_sd(name, points) if self.interval == "run" else 0.0
-            low, high = on_residual_scale(self.joint, name, ends)
-            for end, sign in ((low, 1.0), (high, -1.0)):
-                if np.isfinite(end):
-                    gap = sign * (value - end)
-                    with np.errstate(divide="ignore", invalid="ignore"):
-                        out *= np.where(sd > 0, ndtr(gap / sd), gap >= 0)
-        return out
+        sd = self.joint.run_sd(name, points) if self.interval == "run" else None
+        higher = self.joint.metric(name).direction == "higher"
+        return _Goal(self.joint.residual(name, points), sd, 1.0 if higher else -1.0)
+
+    def asked(self, name: str) -> float:
+        """Return the target of a metric on the residual scale."""
+        low, high = on_residual_scale(self.joint, name, self.targets[name])
+        return low if np.isfinite(low) else high
 
     def answer(self) -> Result:
-        margin = self.margins()
+        met = {name: self.goal(name).met(self.asked(name)) for name in self.targets}
+        margin = _jointly(met, list(met))
         sure = margin.mean(1)
         n = float(first_reaching(self.grid, sure[:, None], self.confidence)[0])
         draws = first_reaching(self.grid, margin, self.confidence)
@@ -194,14 +232,12 @@ class _Needed:
         never = float(np.isinf(draws).mean())
         values: dict[str, Any] = {"n": n, "low": low, "high": high, "never": never}
         frame = self._frame(sure, n)
-        notes: tuple[Note, ...] = ()
-        if found:
-            notes = support_notes(self.joint, self.points(n))
-        else:
-            last = self.points(self._surest(sure))
+        there = self.points(n if found else self._surest(sure))
+        values["distance"] = float(self.joint.support(there)["distance"].iloc[0])
+        if not found:
             for name in self.targets:
-                ends = quantile_pair(self.joint.values(name, last, "mean"), self.level)
-                top = (self.joint.estimate(name, last), *ends)
+                ends = quantile_pair(self.joint.values(name, there, "mean"), self.level)
+                top = (self.joint.estimate(name, there), *ends)
                 values[f"top_{name}"] = [float(v[0]) for v in top]
         words = self._words(values, found, float(sure.max()))
         label = f"{self.along} needed"
@@ -211,11 +247,12 @@ class _Needed:
                 f"{'the curve' * (self.interval == 'mean')} has {target_words(self.targets)} with "
                 f"probability {self.confidence:g}" + (f", at {words_of(self.at)}" * bool(self.at))
             ),
-            answer=words, frame=frame, values=values, found=found, notes=notes,
+            answer=words, frame=frame, values=values, found=found,
+            notes=support_notes(self.joint, there),
             view=View(self.along, "probability", log_x=True, marks={label: n} if found else {},
                       y_label="probability of meeting the targets",
                       lines={f"confidence {self.confidence:g}": self.confidence}),
-            reason=partial(self._why, words, values, found, sure),
+            reason=partial(self._why, words, there, found, sure, met),
         )  # fmt: skip
 
     def _surest(self, sure: Array) -> float:
@@ -237,7 +274,7 @@ class _Needed:
             low, high = quantile_pair(self.joint.values(name, points, "mean"), self.level)
             frame[name] = self.joint.estimate(name, points)
             frame[f"{name}_low"], frame[f"{name}_high"] = low, high
-        return frame
+        return frame.assign(distance=self.joint.support(points)["distance"])
 
     def _words(self, values: Mapping[str, Any], found: bool, surest: float) -> str:
         if found:
@@ -249,23 +286,52 @@ class _Needed:
         for name in self.targets:
             top, low, high = values[f"top_{name}"]
             of = f" of {name}" if len(self.targets) > 1 else ""
-            tops.append(f"top{of} {number(top)} [{number(low)}, {number(high)}]")
+            tops.append(f"{self._best(name)}{of} {number(top)} [{number(low)}, {number(high)}]")
         return f"not reachable: {', '.join(tops)}, probability {surest:.2f} at most"
 
-    def _why(self, words: str, values: Mapping[str, Any], found: bool, sure: Array) -> Why:
-        name = next(iter(self.targets))
+    def _best(self, name: str) -> str:
+        return "top" if self.joint.metric(name).direction == "higher" else "least"
+
+    def _why(
+        self, words: str, there: pd.DataFrame, found: bool, sure: Array, met: Mapping[str, Array]
+    ) -> Why:
+        """Ask the log about the target that binds: at the answer, the least likely to be met."""
+        i = int(np.argmin(np.abs(np.log(self.grid / there[self.along].iloc[0]))))
+        order = sorted(met, key=lambda one: float(met[one][i].mean()))
+        name = order[0]
         if not found:
-            p = float(sure.max())
-            end = self.points(self._surest(sure))
-            last = {str(c): end[c].iloc[0] for c in end}
-            run = decisive_run(self.joint, name, last, f"the top of {name}")
-            return Why(
-                words, p, run, f"a target below {number(values[f'top_{name}'][1])} is reachable"
-            )
+            best = f"the {self._best(name)} of {name}"
+            run = decisive_run(self.joint, name, row_of(there, 0), best)
+            return Why(words, float(sure.max()), run, self._reachable(order, met))
         run = decisive_run(self.joint, name, self._needed_by, f"the {self.along} needed on average")
         even = float(first_reaching(self.grid, sure[:, None], 0.5)[0])
         change = f"at even odds {number(even)} {self.along} would do"
-        return Why(words, self.confidence, run, change)
+        return Why(words, max(self.confidence, float(sure[0])), run, change)
+
+    def _reachable(self, order: Sequence[str], met: Mapping[str, Array]) -> str:
+        """Name the hardest target of the metric that binds which is met with the confidence.
+
+        Where the other targets are not met either, those that bind most are left out first.
+        """
+        left = 0
+        while _jointly(met, order[left + 1 :]).mean(1).max() < self.confidence:
+            left += 1
+        name, rest = order[left], order[left + 1 :]
+        others, goal = _jointly(met, rest), self.goal(name)
+        hard, easy = self.asked(name), goal.easiest
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (hard + easy)
+            enough = (others * goal.met(middle)).mean(1).max() >= self.confidence
+            hard, easy = (hard, middle) if enough else (middle, easy)
+        log, higher = self.joint.is_log(name), goal.sign > 0
+        target = _rounded(float(np.exp(easy)) if log else easy, higher)
+        sure = (others * goal.met(float(np.log(target)) if log else target)).mean(1)
+        n = float(first_reaching(self.grid, sure[:, None], self.confidence)[0])
+        dropped = {k: self.targets[k] for k in order[:left]}
+        without = f"without {target_words(dropped)}, " * bool(left)
+        beside = f" beside {target_words({k: self.targets[k] for k in rest})}" * bool(rest)
+        wanted = f"{name} {'>=' if higher else '<='} {number(target)}"
+        return f"{without}{wanted}{beside} is reachable, with {number(n)} {self.along}"
 
     def _needed_by(self, one: Fit) -> float:
         """Return the n from which the curve of a fit meets its own target."""
@@ -274,94 +340,3 @@ class _Needed:
         score = one.predict(self.points(self.grid), interval=None)["estimate"].to_numpy(dtype=float)
         sign, wanted = (1.0, low) if np.isfinite(low) else (-1.0, -high)
         return float(first_reaching(self.grid, sign * score[:, None], wanted)[0])
-
-
-def marginal(
-    fitted: Ask,
-    *,
-    more: float | None = None,
-    at: Any = None,
-    level: float = 0.9,
-    axis: str | None = None,
-    rng: Any = None,
-    **point: Any,
-) -> Result:
-    """Return what the next labels add to each score: ``m(n + more) - m(n)``, paired draws.
-
-    Parameters
-    ----------
-    fitted : Fit, Forecast, or mapping of metric to one
-    more : float, optional
-        How many; default as many again as there are.
-    at : number or array, optional
-        From which sizes on; default the log's own, the answer being at its largest.
-    level : float
-    axis : str, optional
-    rng : int, optional
-    **point
-        The other axes and factors.
-
-    Returns
-    -------
-    Result
-        ``frame``: a row a size and metric: ``gain`` (positive is better) with ``low``, ``high``,
-        ``per_1000`` labels, and the probability that it is more than nothing.
-
-    Raises
-    ------
-    ValueError
-        For unknown names or sizes that are not positive.
-    """
-    check_share(level, "level")
-    joint = joint_of(fitted, rng)
-    along = data_axis(joint, axis)
-    where = one_point(joint, point, (along,))
-    sizes = np.sort(np.atleast_1d(joint.seen(along) if at is None else np.asarray(at, float)))
-    if more is not None:
-        check_positive(more, "more", f"write how many {along}, or leave it out for as many again")
-    if not (np.isfinite(sizes) & (sizes > 0)).all():
-        raise ValueError(f"at = {sizes.tolist()}: give positive finite numbers of {along}.")
-    step = sizes if more is None else np.full(len(sizes), float(more))
-    here, there = (pd.DataFrame({along: n, **where}) for n in (sizes, sizes + step))
-    parts: list[pd.DataFrame] = []
-    for name in joint.names:
-        sign = 1.0 if joint.metric(name).direction == "higher" else -1.0
-        draws = sign * (joint.values(name, there, "mean") - joint.values(name, here, "mean"))
-        low, high = quantile_pair(draws, level)
-        gain = sign * (joint.estimate(name, there) - joint.estimate(name, here))
-        parts.append(
-            pd.DataFrame(
-                {
-                    "metric": name, along: sizes, "more": step, "gain": gain, "low": low,
-                    "high": high, "per_1000": 1000.0 * gain / step,
-                    "probability": (draws > 0).mean(1),
-                }
-            )
-        )  # fmt: skip
-    frame = pd.concat(parts, ignore_index=True)
-    told = [row_of(part, len(part) - 1) for part in parts]
-    first = told[0]
-    words = "; ".join(
-        f"{number(r['gain'])} [{number(r['low'])}, {number(r['high'])}] {r['metric']}" for r in told
-    )
-    answer = f"the next {number(first['more'])} {along} after {number(sizes[-1])} add {words}"
-    last = {along: float(sizes[-1] + step[-1]), **where}
-    return Result(
-        question=f"what further {along} add" + (f", at {words_of(where)}" * bool(where)),
-        answer=answer, frame=frame,
-        view=View(along, "gain", "low", "high", by="metric", log_x=True,
-                  y_label="gain by the next labels"),
-        values=first,
-        reason=partial(_why_marginal, joint, answer, first, last),
-        notes=support_notes(joint, there),
-    )  # fmt: skip
-
-
-def _why_marginal(
-    joint: Joint, answer: str, first: Mapping[str, Any], last: Mapping[str, Any]
-) -> Why:
-    name = str(first["metric"])
-    run = decisive_run(joint, name, last, f"{name} with the further labels")
-    sure = float(first["probability"])
-    change = "a run there would settle it" if sure < 0.95 else "a run there that gains nothing"
-    return Why(answer, sure, run, change)

@@ -1,5 +1,7 @@
 """The smallest student, and how many labels: answers, limits, bad input, what they are worth."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -221,6 +223,89 @@ def test_not_reachable_says_the_top(curve):
     top, low, high = found.values["top_task_accuracy"]
     assert low < top < high < 0.95
     assert np.isinf(found.values["n"])
+
+
+def reachable(change):
+    """The target that `why.change` says is reachable, and with how many labels."""
+    told = re.search(r"(>=|<=) (\S+) (?:beside .* )?is reachable, with (\S+) examples$", change)
+    return float(told[2]), float(told[3])
+
+
+@pytest.mark.parametrize("interval", ["run", "mean"])
+@pytest.mark.parametrize(("metric", "link"), [("task_accuracy", None), ("loss", None),
+                                              ("loss", "identity")])  # fmt: skip
+def test_what_is_said_to_be_reachable_is(metric, link, interval):
+    """And a target harder by two more of its last digits is not."""
+    truth = CURVE if metric == "task_accuracy" else {"E": 1.0, "A": 0.5, "a": 0.4}
+    log = sl.simulate(sl.laws.Power(), SIZES, truth, 0.02, 1, metric=metric)
+    one = sl.fit(sl.laws.Power(), log, metric, link=link)
+    word, sign = ("at_least", 1.0) if metric == "task_accuracy" else ("at_most", -1.0)
+
+    def ask(target):
+        return sl.decide.labels_needed(one, **{word: target}, interval=interval)
+
+    none = ask(0.95 if sign > 0 else 0.9)
+    assert not none.found
+    target, n = reachable(none.why.change)
+    found = ask(target)
+    assert found.found
+    assert found.values["n"] == pytest.approx(n, rel=0.01)
+    digit = 0.001 if sign > 0 else 0.01
+    harder = ask(target + 2 * sign * digit)
+    assert not harder.found
+    # It is what the probability asks for, not an end of the interval of the best score.
+    best, low, high = none.values[f"top_{metric}"]
+    assert sign * target < sign * best
+    assert low < high
+
+
+def test_the_target_that_binds_is_the_one_that_is_let_down():
+    """And where none of two is met, the harder is dropped before the other is."""
+    accuracy = sl.simulate(sl.laws.Power(), SIZES, CURVE, 0.01, 1, metric="task_accuracy")
+    loss = sl.simulate(sl.laws.Power(), SIZES, {"E": 1.0, "A": 0.5, "a": 0.4}, 0.01, 2)
+    both = accuracy.frame.assign(loss=loss.frame["loss"])
+    fits = {name: sl.fit(sl.laws.Power(), both, name) for name in ("task_accuracy", "loss")}
+
+    def ask(at_least, at_most):
+        return sl.decide.labels_needed(fits, at_least=at_least, at_most=at_most)
+
+    accurate, lossy = ({"task_accuracy": 0.8}, {"loss": 1.3})
+    assert ask(accurate, lossy).found
+    none = ask(accurate, {"loss": 0.9})
+    assert none.why.change.startswith("loss <= ")
+    assert " beside task_accuracy >= 0.8 is reachable" in none.why.change
+    assert "the least of loss is" in none.why.run
+    target, _ = reachable(none.why.change)
+    assert ask(accurate, {"loss": target}).found
+    assert not ask(accurate, {"loss": target - 0.02}).found
+    none = ask({"task_accuracy": 0.99}, lossy)
+    assert none.why.change.startswith("task_accuracy >= ")
+    assert ask({"task_accuracy": reachable(none.why.change)[0]}, lossy).found
+    none = ask({"task_accuracy": 0.9}, {"loss": 0.5})
+    assert none.why.change.startswith("without loss <= 0.5, task_accuracy >= 0.")
+    alone = {"task_accuracy": reachable(none.why.change)[0]}
+    assert sl.decide.labels_needed(fits, at_least=alone).found
+
+
+def test_labels_needed_say_how_far_beyond_the_log_they_are(curve):
+    inside = sl.decide.labels_needed(curve, at_least=0.82)
+    assert inside.found
+    assert inside.values["distance"] == 0
+    assert inside.notes == ()
+    span = np.log(SIZES["examples"].max() / SIZES["examples"].min())
+    beyond = sl.decide.labels_needed(curve, at_least=0.86)
+    n = beyond.values["n"]
+    assert n > SIZES["examples"].max()
+    far = np.log(n / SIZES["examples"].max()) / span
+    none = sl.decide.labels_needed(curve, at_least=0.95)
+    for found, distance in ((beyond, far), (none, np.log(1e6) / span)):
+        assert found.values["distance"] == pytest.approx(distance)
+        (note,) = (n for n in found.notes if n.code == "outside")
+        assert f"{distance:.2g} of its log-range beyond" in note.sentence
+        rows = found.frame
+        own = np.log(rows["examples"] / SIZES["examples"].max()) / span
+        short = np.log(SIZES["examples"].min() / rows["examples"]) / span
+        assert np.allclose(rows["distance"], np.maximum(0, np.maximum(own, short)))
 
 
 def test_marginal_gains_shrink_and_turn_with_the_metric(curve):
