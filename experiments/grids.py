@@ -90,6 +90,7 @@ def small(
     teacher: Path,
     *,
     examples: Sequence[int] = (64, 128, 256, 512, 1024),
+    again: Sequence[tuple[str, int]] = (),
     gpus: int = 0,
     overrides: Sequence[str] = (),
 ) -> list[RunConfig]:
@@ -116,10 +117,18 @@ def small(
         Folder of SmolLM2-135M-Instruct, with general texts beside it (``distill fetch-smollm2``).
     examples : sequence of int
         Rising; the middle one is the centre of the grid.
+    again : sequence of (format, examples)
+        Further cells that get a second seed too, after all others, such as those that the findings
+        propose; one that has it already stays where it is.
     gpus : int
         GPUs of a chain.
     overrides : sequence of str
         As of `load_config`.
+
+    Raises
+    ------
+    ValueError
+        If a cell of `again` is not in the grid.
     """
     base = {
         "out": str(out),
@@ -155,8 +164,14 @@ def small(
     before = {middle: [{"evaluate": {"pruned": True}}]}
     formats = ("label", "blended")
     main = [_cell(f, n, 1, "", *before.get(n, [])) for n in order for f in formats]
-    again = [_cell(f, n, 2) for n in (low, high, middle) for f in formats]
-    cot = [_cell("cot", n, 1) for n in (middle, high)]
+    seconds = [(f, n) for n in (low, high, middle) for f in formats]
+    thoughts = [("cot", n) for n in (middle, high)]
+    known = [*((f, n) for n in examples for f in formats), *thoughts]
+    if strangers := [cell for cell in again if cell not in known]:
+        raise ValueError(
+            f"again: {_named(strangers)} is not in the grid; there are {_named(known)}."
+        )
+    cot = [_cell(f, n, 1) for f, n in thoughts]
     two = {"prune": {"kept": _TWO_LEVELS, "schedule": "one-shot"}}
     one_shot = _cell("label", middle, 1, "one-shot", two)
     lora = _cell("label", middle, 1, "one-shot-lora", two, {"train": {"lora": {}}})
@@ -164,7 +179,9 @@ def small(
     replay = _cell(
         "blended", middle, 1, "replay", {"supervision": {"replay": {"tokens": 40, "batch": 6}}}
     )
-    cells = [*main, *again, *cot, one_shot, lora, random, replay]
+    second = [_cell(f, n, 2) for f, n in seconds]
+    further = [_cell(f, n, 2) for f, n in dict.fromkeys(again) if (f, n) not in seconds]
+    cells = [*main, *second, *cot, one_shot, lora, random, replay, *further]
     cells = [_merged({"evaluate": replies[c["supervision"]["format"]]}, c) for c in cells]
     return _runs("small", base, cells, gpus, overrides)
 
@@ -237,6 +254,10 @@ def paper(
             _cell(f, n, seed, "one-shot", one_shot) for f in ("label", "blended") for n in three
         ]
     return _runs("paper", base, cells, gpus, overrides, _PAPER_LENGTHS)
+
+
+def _named(cells: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{format}-n{n}" for format, n in cells)
 
 
 def _cell(

@@ -98,6 +98,13 @@ def sweep(
     ] = None,
     headlines: Annotated[Path | None, typer.Option(help="File of headlines (paper).")] = None,
     traces: Annotated[Path | None, typer.Option(help="File of reasoning (paper).")] = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Cell that gets a second seed too (small), such as label-n128.",
+            metavar="FORMAT-nEXAMPLES",
+        ),
+    ] = None,
     slurm: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,13 +124,18 @@ def sweep(
     from . import bill, chains
 
     given = {"teacher": teacher, "headlines": headlines, "traces": traces}
+    options: dict[str, Any] = {"overrides": override or ()}
+    if again:
+        if what is not What.small:
+            raise ValueError(f"--again is for the grid small, not {what}.")
+        options["again"] = [_cell(text) for text in again]
     if dry_run:
         # The toy's sizes are those of its model, which a dry run makes elsewhere.
         with TemporaryDirectory() as elsewhere:
-            runs = _grid(what, Path(elsewhere), given, gpus, override or ())
+            runs = _grid(what, Path(elsewhere), given, gpus, options)
             print(bill.show(runs, hardware))
         return
-    runs = _grid(what, out, given, gpus, override or ())
+    runs = _grid(what, out, given, gpus, options)
     jobs = [chains.job_of(run, out.absolute() / FOLDER / "configs") for run in runs]
     place = _backend(backend, out, workers, devices, max(job.gpus for job in jobs), slurm or ())
     done = Sweep(out, jobs, place, retry=retry).run()
@@ -182,7 +194,7 @@ def _detach(out: Path, arguments: Sequence[str]) -> None:
 
 
 def _grid(
-    what: What, out: Path, given: dict[str, Path | None], gpus: int | None, changes: Sequence[str]
+    what: What, out: Path, given: dict[str, Path | None], gpus: int | None, options: dict[str, Any]
 ) -> list[Any]:
     from dataclasses import replace
 
@@ -193,10 +205,18 @@ def _grid(
         if given[name] is None:
             raise ValueError(f"{what} needs --{name}.")
     paths = {name: given[name] for name in wanted}
-    runs = getattr(grids, what)(out, **paths, overrides=changes)
+    runs = getattr(grids, what)(out, **paths, **options)
     if what is What.tiny:
         make_toy(out)
     return runs if gpus is None else [replace(run, gpus=gpus) for run in runs]
+
+
+def _cell(text: str) -> tuple[str, int]:
+    """Read what a chain's name says of its format and examples."""
+    format, found, examples = text.rpartition("-n")
+    if not found or not examples.isdecimal():
+        raise ValueError(f"--again {text}: write FORMAT-nEXAMPLES, such as label-n128.")
+    return format, int(examples)
 
 
 def _backend(

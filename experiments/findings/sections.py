@@ -13,6 +13,7 @@ import scaling_laws as sl
 from scaling_laws.decide import Result
 
 from .claims import ask
+from .following import Following, second_seeds
 from .laws import Held, Outcome, read_law
 from .noise import arms, run_noise
 from .parts import GENERAL, GRID, LEVEL, TASK, Parts, read
@@ -56,7 +57,7 @@ def sections(
         out += [_law(one), _held_out(metric, held), _by_chain(one, progress)]
     progress("retention and findings")
     out += [_retention(outcomes, parts), _findings(ask(outcomes, smallest, parts), outcomes)]
-    return [*out, _arms(parts, noise)]
+    return [*out, _arms(parts, noise), _next(outcomes, parts)]
 
 
 # --- rows and noise -------------------------------------------------------------------------------
@@ -274,3 +275,36 @@ def _arms(parts: Parts, noise: pd.DataFrame) -> Section:
     if not len(noise):
         lines.append("No interval: no configuration was run with two seeds.")
     return Section("Side arms", lines, {"arms": table})
+
+
+def _next(outcomes: Mapping[str, Outcome], parts: Parts) -> Section:
+    title = "What next"
+    if TASK not in outcomes:
+        return Section(title, [f"Not decidable: there is no law of {TASK}."])
+    try:
+        found = second_seeds(outcomes[TASK])
+    except ValueError as why:
+        return Section(title, [f"Not decidable: {why}"])
+    if found is None:
+        return Section(title, ["Every configuration of the grid has a second seed."])
+    return Section(title, _proposed(found, parts), {"next_chains": found.chains})
+
+
+def _proposed(found: Following, parts: Parts) -> list[str]:
+    first = found.chains.iloc[0]
+    n = len(found.proposal.frame)
+    lines = [
+        f"Second seeds, for {n} students of {len(found.chains)} chains that have one. "
+        f"{found.proposal.question} {found.proposal.answer}",
+        f"First is the chain {first['format']} n{first['examples']}, for its student of "
+        f"{first['kept']:.3g} kept: alone it removes {first['reduction']:.0%} of the variance of "
+        f"these scores, and {first['left']:.0%} are left after it. A chain makes students of all "
+        "sizes; each stands where the first of them is proposed.",
+        f"The cost of a run is {found.cost}. What scoring takes is in no row: where it is most of "
+        "the time, the places of runs that cost the same (place_alike) are nearer to the truth.",
+        *(note.sentence for note in found.proposal.notes),
+    ]
+    students = parts.students.frame
+    if "chain_id" in students and students["chain_id"].astype(str).str.startswith("small-").all():
+        lines.append(f"These chains, in this order: experiments.sweep small {found.option}")
+    return lines

@@ -7,6 +7,7 @@ import pytest
 import scaling_laws as sl
 from experiments.findings.__main__ import main
 from experiments.findings.claims import FINDINGS, ask
+from experiments.findings.following import second_seeds
 from experiments.findings.laws import read_law
 from experiments.findings.noise import arms, run_noise
 from experiments.findings.parts import read
@@ -167,6 +168,42 @@ def test_chains_forecast_from_the_others(logged):
     assert rows["covered"].sum() >= 18
 
 
+def test_second_seeds_are_proposed_for_those_that_have_none(logged):
+    """What has two seeds is not proposed; a chain stands where the first of its students does."""
+    twice = [c for c in sim.MAIN if (c[0], c[1]) in (("label", 64), ("blended", 1024))]
+    once = [c for c in sim.MAIN if c not in twice and c[2] == 1]
+    parts = read(logged("next", sim.TRUE, twice + once))
+    one = read_law(parts, "task_f1")
+    found = second_seeds(one)
+    chains = found.chains
+    assert sorted(zip(chains["format"], chains["examples"], strict=True)) == sorted(
+        (f, n) for f, n, *_ in once
+    )
+    assert (chains["students"] == 4).all()
+    assert len(found.proposal.frame) == 4 * len(once)
+    assert chains["place"].is_monotonic_increasing
+    assert chains["left"].is_monotonic_decreasing
+    # The first is what removes most for its cost, or most where all cost the same.
+    frame = found.proposal.frame
+    assert chains["place"].iloc[0] == 1
+    best = frame.loc[frame["per_cost"].idxmax()]
+    assert tuple(chains[["format", "examples"]].iloc[0]) == (best["format"], best["examples"])
+    best = frame.loc[frame["reduction"].idxmax()]
+    alike = chains.loc[chains["place_alike"] == 1].iloc[0]
+    assert (alike["format"], alike["examples"]) == (best["format"], best["examples"])
+    assert found.cost == "hours of its training"
+    seconds = frame["cost"].to_numpy() * 3600
+    assert set(np.round(seconds, 6)) == {900.0 + stage for stage in range(1, 5)}
+    first = f"--again {chains['format'].iloc[0]}-n{chains['examples'].iloc[0]} "
+    assert found.option.startswith(first)
+    assert found.option.count("--again") == len(once)
+
+
+def test_where_every_student_has_a_second_seed_none_is_proposed(logged):
+    chains = [c for c in sim.MAIN if c[0] == "label"]
+    assert second_seeds(read_law(read(logged("both", sim.TRUE, chains)), "task_f1")) is None
+
+
 def test_a_log_that_is_not_done(logged, tmp_path, capsys):
     def torn(frame):
         failed = frame.iloc[[-1]].assign(
@@ -205,6 +242,8 @@ def test_a_log_of_two_chains(logged):
     assert "not identifiable from 4 kept levels" in found["Half points, knee, divergence"]
     assert "an interval takes 6 chains" in found["The paper's findings"]
     assert "no pair of runs" in found["Side arms"]
+    assert "for 8 students of 2 chains that have one" in found["What next"]
+    assert "These chains, in this order: experiments.sweep small --again " in found["What next"]
 
 
 def test_a_log_of_a_teacher_alone(logged):
@@ -212,6 +251,7 @@ def test_a_log_of_a_teacher_alone(logged):
     found = {s.title: str(s) for s in sections(path, BOTH)}
     assert "1 rows accepted" in found["Rows and cost"]
     assert found["The paper's findings"].count("NOT DECIDABLE") == 6
+    assert "there is no law of task_f1" in found["What next"]
 
 
 def test_a_file_that_is_no_log_is_an_error(tmp_path, capsys):

@@ -82,6 +82,23 @@ def test_the_small_cells(tmp_path):
     assert replies == {"label": 200, "blended": 1000, "cot": 1000}
 
 
+def test_second_seeds_that_are_asked_for_come_last_and_change_nothing_else(tmp_path):
+    before = grids.small(tmp_path, Path("smollm2-135m"))
+    cells = [("label", 128), ("cot", 256), ("label", 64), ("label", 128)]  # one is there, one twice
+    runs = grids.small(tmp_path, Path("smollm2-135m"), again=cells)
+    names = [run.name for run in runs]
+    assert names[: len(before)] == [run.name for run in before]
+    added = [run.config for run in runs[len(before) :]]
+    assert [(c.supervision.format, c.data.train, c.seed) for c in added] == [
+        ("label", 128, 2), ("cot", 256, 2),
+    ]  # fmt: skip
+    # The seed is no part of a configuration: both are that of the first seed.
+    first = {run.config.name: run.config.hash for run in before if run.config.seed == 1}
+    assert [c.hash for c in added] == [first[c.name] for c in added]
+    with pytest.raises(ValueError, match=r"again: cot-n64 is not in the grid; there are label-n64"):
+        grids.small(tmp_path, Path("x"), again=[("cot", 64)])
+
+
 def test_overrides_reach_every_chain(tmp_path):
     runs = grids.small(tmp_path, Path("x"), overrides=["train.lr=3e-4", "data.test=99"])
     assert {(run.config.train.lr, run.config.data.test) for run in runs} == {(3e-4, 99)}
@@ -137,6 +154,9 @@ def test_the_commands_words(tmp_path, capsys):
     for wrong, words in (
         (["small", "--out", "x"], "small needs --teacher"),
         (["status", "--out", str(tmp_path)], "has no sweep"),
+        (["tiny", "--out", str(tmp_path), "--again", "label-n8"], "--again is for the grid small"),
+        (["small", "--out", "x", "--teacher", "y", "--again", "label"], "write FORMAT-nEXAMPLES"),
+        (["small", "--out", "x", "--teacher", "y", "--again", "cot-n64"], "is not in the grid"),
         (["tiny", "--out", str(tmp_path), "--set", "train.lrr=1"], "did you mean train.lr"),
     ):
         with pytest.raises(SystemExit) as caught:
