@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.cost import Serving, Shape, Traces, Training, budget, shape, traces, training
+from scaling_laws.cost.shapes import AXES
+from scaling_laws.decide.pruned import Pruning, students_of
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.runs import Note
 from scaling_laws.show import number
@@ -23,6 +25,7 @@ def plan(
     runs: pd.DataFrame,
     *,
     model: str | Shape | Mapping[str, Any] | None = None,
+    pruning: Pruning | None = None,
     tokens: float | Mapping[str, float],
     epochs: float = 1.0,
     teacher: str | Shape | Mapping[str, Any] | float | None = None,
@@ -38,9 +41,13 @@ def plan(
     ----------
     runs : DataFrame
         A row a run: ``examples``, and the student as ``kept`` of `model`, as ``params``, or as
-        ``model`` (a name); ``format``, ``method``, ``target`` where they vary.
+        ``model`` (a name or Shape); ``format``, ``method``, ``target`` where they vary. What
+        ``kept`` counts may stand in ``kept_of``.
     model : name, Shape or config, optional
         The model that is pruned to ``kept``.
+    pruning : mapping, optional
+        How it is: ``kept_of``, ``split`` and ``rounding`` of `scaling_laws.cost.planned`, where
+        ``split`` may hold the sizes of students of a log.
     tokens : float or mapping
         Tokens of one example, answer included; by ``format`` where formats differ.
     epochs : float
@@ -69,6 +76,7 @@ def plan(
     whole = None if model is None else shape(model)
     if "target" in runs.columns or "target" in options:
         teacher = whole if teacher is None else teacher
+    cut, notes = _cut(runs, whole, pruning)
     per_example = _tokens(runs, tokens)
     largest = _largest(runs)
     keys = runs.reindex(columns=[c for c in _FIELDS if c in runs.columns]).astype(str)
@@ -83,7 +91,7 @@ def plan(
             if given.get("target") == "none":
                 given["teacher"] = None
             priced[key] = training(
-                _student(run, whole, i),
+                _student(run, cut, i),
                 float(run["examples"]) * per_example[i] * epochs,
                 unique_tokens=largest[name] * per_example[i],
                 cache=name,
@@ -92,7 +100,7 @@ def plan(
             )
         items.append(priced[key])
     written = [] if tracing is None else _traces(runs, whole, teacher, tracing)
-    return _bill(runs, items, written, tracing)
+    return _bill(runs, items, written, tracing, notes)
 
 
 def _check(runs: Any, model: Any, epochs: float) -> None:
@@ -143,14 +151,34 @@ def _largest(runs: pd.DataFrame) -> dict[str, float]:
     return {str(k): float(v) for k, v in by.items()}
 
 
-def _student(run: Mapping[Any, Any], whole: Shape | None, place: int) -> Any:
+def _cut(
+    runs: pd.DataFrame, whole: Shape | None, pruning: Pruning | None
+) -> tuple[dict[float, Shape], tuple[Note, ...]]:
+    """Return the students of `whole` by the fraction kept, of runs that name no other."""
+    if whole is None or "kept" not in runs.columns:
+        return {}, ()
+    named = runs[[c for c in ("model", "params") if c in runs.columns]].notna().any(axis=1)
+    kept = runs.loc[~named, "kept"].to_numpy(dtype=float)
+    each = np.unique(kept[(kept > 0) & (kept <= 1)])
+    if not len(each):
+        return {}, ()
+    sizes, notes = students_of(whole, each, runs, pruning)
+    shapes = {1.0: whole}
+    for k, row in zip(each.tolist(), sizes.to_dict("records"), strict=True):
+        layers, hidden, ffn, kv_heads = (int(row[a]) for a in AXES)
+        if k < 1:
+            shapes[k] = whole.pruned(layers=layers, hidden=hidden, ffn=ffn, kv_heads=kv_heads)
+    return shapes, notes
+
+
+def _student(run: Mapping[Any, Any], cut: Mapping[float, Shape], place: int) -> Any:
     for name in ("model", "params"):
         if name in run and not pd.isna(run[name]):
             return run[name] if name == "model" else float(run[name])
     kept = float(run["kept"]) if "kept" in run else float("nan")
-    if whole is None or not 0 < kept <= 1:
+    if kept not in cut:
         raise ValueError(f"plan: run {place} has no model, params or kept in (0, 1] of model=.")
-    return whole if kept == 1.0 else whole.pruned(kept)
+    return cut[kept]
 
 
 def _traces(
@@ -168,7 +196,11 @@ def _traces(
 
 
 def _bill(
-    runs: pd.DataFrame, items: list[Training], written: list[Traces], tracing: Serving | None
+    runs: pd.DataFrame,
+    items: list[Training],
+    written: list[Traces],
+    tracing: Serving | None,
+    cut: tuple[Note, ...],
 ) -> Result:
     total = budget([*items, *written])
     hours = np.array([one.gpu_hours for one in items])
@@ -189,7 +221,7 @@ def _bill(
     if total.price is not None:
         words += f", ${_range(*total.price)}"
         values |= {"price_low": total.price[0], "price_high": total.price[1]}
-    notes = list(total.notes)
+    notes = [*cut, *total.notes]
     if "kept" in runs.columns:
         sentence = (
             "A student pruned from another student needs that one first; list every stage that is "

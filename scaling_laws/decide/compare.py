@@ -20,11 +20,13 @@ from scaling_laws.decide.asking import (
     words_of,
 )
 from scaling_laws.decide.draws import Ask, Fitted, Joint, joint_of, main_fit
+from scaling_laws.decide.pruned import Pruning
 from scaling_laws.decide.result import Result, View, Why
-from scaling_laws.decide.students import served
+from scaling_laws.decide.students import scored_notes, served
 from scaling_laws.exchange import estimated_rate
 from scaling_laws.exchange import exchange_rate as exchange
 from scaling_laws.result import Fit, Interval
+from scaling_laws.runs import Note
 from scaling_laws.show import number
 from scaling_laws.uncertainty import quantile_pair
 
@@ -43,6 +45,7 @@ def compare_formats(
     *,
     serving: Serving | None = None,
     shape: Shape | str | None = None,
+    pruning: Pruning | None = None,
     bills: Bills | None = None,
     interval: Interval = "mean",
     level: float = 0.9,
@@ -57,7 +60,7 @@ def compare_formats(
         With the factor ``format``.
     formats : sequence of str, optional
         Default all of the log.
-    serving, shape : optional
+    serving, shape, pruning : optional
         As in `smallest`; ``tokens_out={"label": 4, "cot": 300}`` makes the bill of serving each.
     bills : mapping of format to cost.Training, Traces or Budget, optional
         The bill of training each.
@@ -80,7 +83,9 @@ def compare_formats(
     ValueError
         If the fit has no such factor, or fewer than two of the levels.
     """
-    return _compared(fitted, "format", formats, serving, shape, bills, interval, level, rng, axes)
+    return _compared(
+        fitted, "format", formats, serving, shape, pruning, bills, interval, level, rng, axes
+    )
 
 
 def compare_schedules(
@@ -89,6 +94,7 @@ def compare_schedules(
     *,
     serving: Serving | None = None,
     shape: Shape | str | None = None,
+    pruning: Pruning | None = None,
     bills: Bills | None = None,
     interval: Interval = "mean",
     level: float = 0.9,
@@ -97,7 +103,7 @@ def compare_schedules(
 ) -> Result:
     """Return which pruning schedule is best; all as in `compare_formats`, by ``schedule``."""
     return _compared(
-        fitted, "schedule", schedules, serving, shape, bills, interval, level, rng, axes
+        fitted, "schedule", schedules, serving, shape, pruning, bills, interval, level, rng, axes
     )
 
 
@@ -107,6 +113,7 @@ def _compared(
     levels: Sequence[str] | None,
     serving: Serving | None,
     shape: Shape | str | None,
+    pruning: Pruning | None,
     bills: Bills | None,
     interval: Interval,
     level: float,
@@ -127,8 +134,10 @@ def _compared(
         what = f"{factor} = {unknown[0]!r} was not in the log" if unknown else "two are compared"
         raise ValueError(f"{what}; there are {', '.join(joint.factors[factor])}.")
     points = points_of(joint, None, {**axes, factor: chosen}, partial(_default, joint))
+    notes = scored_notes(joint, points, serving, shape)
     if serving is not None:
-        bill = served(points, serving, shape)
+        bill, differing = served(joint, points, serving, shape, pruning)
+        notes = (*differing, *notes)
         points = points.assign(latency_ms=bill["latency_ms"], price=bill["price"])
     if bills is not None:
         points = points.assign(**_bills(points[factor].tolist(), bills))
@@ -139,7 +148,7 @@ def _compared(
         here = points.iloc[list(rows)].reset_index(drop=True)
         parts += [_leads(joint, name, here, interval, level) for name in joint.names]
     frame = pd.concat(parts, ignore_index=True)
-    return _answer(joint, factor, others, frame, level)
+    return _answer(joint, factor, others, frame, level, notes)
 
 
 def _default(joint: Joint, axis: str) -> Array:
@@ -181,7 +190,12 @@ def _leads(
 
 
 def _answer(
-    joint: Joint, factor: str, others: Sequence[str], frame: pd.DataFrame, level: float
+    joint: Joint,
+    factor: str,
+    others: Sequence[str],
+    frame: pd.DataFrame,
+    level: float,
+    notes: tuple[Note, ...],
 ) -> Result:
     name = joint.first
     # The hardest point: the last group, the smallest student where kept varies.
@@ -211,7 +225,7 @@ def _answer(
         if x
         else View(factor, "score", "low", "high", style="bars", y_label=name, table=mine),
         reason=partial(_why, joint, name, answer, first["best"], point, change),
-        notes=support_notes(joint, frame[[*others, factor]].drop_duplicates()),
+        notes=(*notes, *support_notes(joint, frame[[*others, factor]].drop_duplicates())),
     )  # fmt: skip
 
 

@@ -18,8 +18,10 @@ from scaling_laws.decide.asking import (
     support_notes,
 )
 from scaling_laws.decide.draws import Ask, Joint, joint_of
+from scaling_laws.decide.pruned import Pruning, at_bits, bits_notes, counted_of, path_of
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.result import Interval
+from scaling_laws.runs import Note
 from scaling_laws.show import number
 from scaling_laws.uncertainty import quantile_pair
 
@@ -31,8 +33,6 @@ __all__ = ["compare_origins"]
 Array = NDArray[np.float64]
 Same = Literal["params", "latency", "price"]
 
-_GRID = 241
-
 
 def compare_origins(
     fitted: Ask,
@@ -42,6 +42,7 @@ def compare_origins(
     origins: tuple[str, str] = ("pruned", "pretrained"),
     same: Same = "params",
     serving: Serving | None = None,
+    pruning: Pruning | None = None,
     interval: Interval = "mean",
     level: float = 0.9,
     rng: Any = None,
@@ -56,13 +57,16 @@ def compare_origins(
     whole : cost.Shape or name
         The model that is pruned.
     others : sequence of cost.Shape or name
-        The models compared with; a quantised one has its ``weight_bits``.
+        The models compared with; a quantised one has its ``weight_bits``, which a law with that
+        axis or factor is asked at. Of other laws a note says what is scored as unquantised.
     origins : (str, str)
         Levels of ``origin`` of students and of the others.
     same : {"params", "latency", "price"}
         What the student has in common with the other model; the last two need `serving`.
     serving : cost.Serving, optional
-        Makes both bills.
+        Makes both bills; its ``weight_bits`` stand for those of all models.
+    pruning : mapping, optional
+        How students are cut, as in `smallest`.
     interval, level, rng
         As in `compare_formats`.
     **point
@@ -88,14 +92,20 @@ def compare_origins(
     teacher, models = shape_of(whole), [shape_of(other) for other in others]
     if not models:
         raise ValueError("others is empty: name at least one model to compare with.")
-    params, bills = _students(teacher, models, same, serving)
     size = "params" if "params" in joint.axes else "kept"
-    scale = 1.0 if size == "params" else float(teacher.params)
+    counted = "total" if size == "params" else counted_of(joint.rows, pruning)
+    path = None
+    if serving is not None or counted != "total":
+        path = path_of(teacher, joint.rows, pruning, counted).drop_duplicates("params")
+        path = path.sort_values("params").reset_index(drop=True)
     own = np.array([m.params for m in models], float)
-    first, second = (
-        pd.DataFrame({size: p / scale, **point, "origin": origin})
-        for p, origin in ((params, origins[0]), (own, origins[1]))
-    )
+    params, bills = own, pd.DataFrame(index=range(len(models)))
+    if serving is not None and path is not None:
+        params, bills = _students(path, models, same, serving)
+    first = pd.DataFrame({size: _sizes(teacher, params, path, size), **point, "origin": origins[0]})
+    second = pd.DataFrame({size: _others(teacher, models, size, counted), **point,
+                           "origin": origins[1]})  # fmt: skip
+    notes = _set_bits(joint, teacher, models, serving, first, second)
     parts: list[pd.DataFrame] = []
     for name in joint.names:
         sign = 1.0 if joint.metric(name).direction == "higher" else -1.0
@@ -110,7 +120,7 @@ def compare_origins(
                  "low": low, "high": high, "probability": (lead > 0).mean(1)}  # fmt: skip
         parts.append(pd.concat([pd.DataFrame(table), bills], axis=1))
     frame = pd.concat(parts, ignore_index=True)
-    return _answer(joint, frame, first, second, same, level)
+    return _answer(joint, frame, first, second, same, level, notes)
 
 
 def _check(
@@ -134,7 +144,9 @@ def _check(
         raise ValueError(f"same = {same!r} is not one of 'params', 'latency', 'price'.")
     if same != "params" and serving is None:
         raise ValueError(f"same={same!r} needs serving=sl.cost.Serving(...).")
-    needed = [a for a in (*joint.axes, *joint.factors) if a not in ("params", "kept", "origin")]
+    # What the models themselves say is not asked for.
+    models = ("params", "kept", "origin", "weight_bits")
+    needed = [a for a in (*joint.axes, *joint.factors) if a not in models]
     for name in needed:
         if name not in point:
             raise ValueError(f"say at which {name}: {name}=...")
@@ -143,19 +155,77 @@ def _check(
             raise ValueError(f"{name!r} can't be given here; the question takes {needed}.")
 
 
+def _sizes(teacher: Shape, params: Array, path: pd.DataFrame | None, size: str) -> Array:
+    """Return the axis of students with so many parameters."""
+    if size == "params":
+        return params
+    if path is None:
+        return params / teacher.params
+    known = path["params"].to_numpy(dtype=float)
+    beyond = (params < known[0]) | (params > known[-1])
+    if beyond.any():
+        raise ValueError(
+            f"no student of {teacher.name or 'the whole model'} has {params[beyond][0]:,.0f} "
+            f"parameters; they have {known[0]:,.0f} to {known[-1]:,.0f}. Leave that model out, or "
+            "say with pruning= how students are cut."
+        )
+    return np.asarray(np.interp(params, known, path["kept"].to_numpy(dtype=float)), float)
+
+
+def _others(teacher: Shape, models: Sequence[Shape], size: str, counted: str) -> Array:
+    """Return the axis of the other models: parameters, or those that count of the teacher's."""
+    if size == "params":
+        return np.array([m.params for m in models], float)
+    if counted == "total":
+        return np.array([m.params / teacher.params for m in models], float)
+    return np.array([m.params_nonembedding / teacher.params_nonembedding for m in models], float)
+
+
+def _set_bits(
+    joint: Joint,
+    teacher: Shape,
+    models: Sequence[Shape],
+    serving: Serving | None,
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+) -> tuple[Note, ...]:
+    """Give each side the bits of its weights, or say that the law knows none."""
+    given = None if serving is None else serving.weight_bits
+    bits = [float(given or m.weight_bits) for m in (teacher, *models)]
+    known = (*joint.axes, *joint.factors)
+    if "weight_bits" not in known:
+        names = [m.name or f"model {i}" for i, m in enumerate(models)]
+        who = [f"students of {teacher.name or 'the whole model'}", *names]
+        return tuple(
+            note
+            for name, b in zip(who, bits, strict=True)
+            for note in bits_notes(joint.rows, known, [b], name)
+        )
+    first["weight_bits"] = _level(joint, bits[0])
+    second["weight_bits"] = [_level(joint, b) for b in bits[1:]]
+    return ()
+
+
+def _level(joint: Joint, bits: float) -> float | str:
+    """Return bits as the law takes them: a number of an axis, or the word of a factor."""
+    if "weight_bits" in joint.axes:
+        return bits
+    words = joint.factors["weight_bits"]
+    for word in words:
+        if float(word) == bits:
+            return word
+    raise ValueError(
+        f"weight_bits = {bits:g} was not in the log; it had {', '.join(words)}. Leave that model "
+        "out, or add runs of it."
+    )
+
+
 def _students(
-    teacher: Shape, models: Sequence[Shape], same: Same, serving: Serving | None
+    path: pd.DataFrame, models: Sequence[Shape], same: Same, serving: Serving
 ) -> tuple[Array, pd.DataFrame]:
     """Parameters of the student that has as much of `same` as each model, and both bills."""
-    from scaling_laws.cost import planned
-
-    own = np.array([m.params for m in models], float)
-    if serving is None:
-        return own, pd.DataFrame(index=range(len(models)))
-    path = planned(teacher, np.geomspace(0.05, 1.0, _GRID)).drop_duplicates("params")
-    path = path.sort_values("params").reset_index(drop=True)
     column = {"params": "params", "latency": "latency_ms_high", "price": "price_high"}[same]
-    students, theirs = serving.evaluate(path), serving.evaluate(list(models))
+    students, theirs = serving.evaluate(at_bits(path, serving)), serving.evaluate(list(models))
     x = students[column].to_numpy(dtype=float)
     wanted = theirs[column].to_numpy(dtype=float)
     usable = np.flatnonzero(np.isfinite(x))
@@ -180,7 +250,7 @@ def _students(
 
 def _answer(
     joint: Joint, frame: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame, same: str,
-    level: float,
+    level: float, notes: tuple[Note, ...],
 ) -> Result:  # fmt: skip
     name = joint.first
     mine = frame.iloc[: len(first)]
@@ -206,7 +276,7 @@ def _answer(
         view=View("model", "lead", "low", "high", style="bars", y_label=f"lead in {name}",
                   table=mine),
         reason=partial(_why, joint, name, answer, worst["probability"], point, change),
-        notes=support_notes(joint, pd.concat([first, second], ignore_index=True)),
+        notes=(*notes, *support_notes(joint, pd.concat([first, second], ignore_index=True))),
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from scaling_laws.decide.asking import (
 )
 from scaling_laws.decide.draws import Ask, Joint, joint_of
 from scaling_laws.decide.probability import Targets, probabilities
+from scaling_laws.decide.pruned import Pruning, at_bits, bits_notes, students_of
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.result import Interval
 from scaling_laws.runs import Note
@@ -34,7 +35,7 @@ from scaling_laws.show import number
 if TYPE_CHECKING:
     from scaling_laws.cost import Serving, Shape
 
-__all__ = ["served", "smallest"]
+__all__ = ["scored_notes", "served", "smallest"]
 
 Array = NDArray[np.float64]
 By = Literal["params", "price", "latency"]
@@ -55,6 +56,7 @@ def smallest(
     interval: Interval = "run",
     serving: Serving | None = None,
     shape: Shape | str | None = None,
+    pruning: Pruning | None = None,
     latency_ms: float | None = None,
     memory: float | None = None,
     price: float | None = None,
@@ -84,6 +86,11 @@ def smallest(
         Makes latency, memory and price of each student; a range counts by its dear end.
     shape : cost.Shape or name, optional
         Of the whole model, whose fraction ``kept`` is; needed with `serving`.
+    pruning : mapping, optional
+        How students are cut: ``split`` and ``rounding`` of `scaling_laws.cost.planned`, and
+        ``kept_of`` where the log has none. Default: as those of the log are, if it has their
+        ``layers``, ``hidden``, ``ffn`` and ``kv_heads`` and they are of this model; else the
+        default split.
     latency_ms, memory, price : float, optional
         Limits: milliseconds a request, bytes on one device, dollars a million requests.
     rng : int, optional
@@ -125,56 +132,91 @@ def smallest(
     if by not in _COLUMN:
         raise ValueError(f"by = {by!r} is not one of 'params', 'price', 'latency'.")
     points = points_of(joint, candidates, axes, partial(_default, joint))
-    table = points.copy()
+    table, notes = points.copy(), scored_notes(joint, points, serving, shape)
     if serving is not None:
-        bill = served(points, serving, shape)
+        bill, differing = served(joint, points, serving, shape, pruning)
+        notes = (*differing, *notes)
         table = pd.concat([table.drop(columns=[c for c in bill if c in table]), bill], axis=1)
     table["size"] = _size(table)
     for name in targets:
         table[name] = joint.estimate(name, points)
     table = pd.concat([table, probabilities(joint, points, targets, interval)], axis=1)
     table["allowed"] = _allowed(table, limits)
-    asked = _Asked(joint, targets, limits, confidence, by, interval)
+    asked = _Asked(joint, targets, limits, confidence, by, interval, notes)
     return asked.answer(table)
 
 
-def served(points: pd.DataFrame, serving: Serving, shape: Shape | str | None) -> pd.DataFrame:
+def served(
+    joint: Joint,
+    points: pd.DataFrame,
+    serving: Serving,
+    shape: Shape | str | None,
+    pruning: Pruning | None,
+) -> tuple[pd.DataFrame, tuple[Note, ...]]:
     """Return ``params, latency_ms, memory, price, served`` of students; ranges by the dear end.
+
+    Notes are of `students_of`.
 
     Raises
     ------
     ValueError
         If the sizes are not known: no shape columns, and no shape to prune.
     """
-    from scaling_laws.cost import planned
-    from scaling_laws.cost import shape as shape_of
-
-    own = [c for c in ("tokens_in", "tokens_out", "batch", "load", "weight_bits", "group")
-           if c in points]  # fmt: skip
+    notes: tuple[Note, ...] = ()
     if "layers" in points:
         sizes: pd.DataFrame = points
     elif shape is None:
         raise ValueError("serving needs shape=, the whole model's, or candidates with its sizes.")
     else:
-        whole = shape_of(shape)
-        if "kept" in points:
-            kept = points["kept"].to_numpy(dtype=float)
-        else:
-            kept = points["params"].to_numpy(dtype=float) / whole.params
-        each, which = np.unique(kept, return_inverse=True)
-        sizes = planned(whole, each).iloc[which].reset_index(drop=True)
-        # Given bits stand for the shape's.
-        sizes = sizes.drop(columns=[c for c in own if c in sizes])
+        sizes, notes = _cut(joint, points, shape, pruning)
+        # Bits of a point stand for the server's, and these for the shape's.
+        own = [c for c in _OWN if c in points]
+        sizes = at_bits(sizes, serving).drop(columns=own, errors="ignore")
         sizes = sizes.assign(**{c: points[c].to_numpy() for c in own})
     bill = serving.evaluate(sizes)
     bill.index = points.index
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "params": bill["params"], "latency_ms": bill["latency_ms_high"],
             "memory": bill["weights_bytes"] + bill["cache_bytes"], "price": bill["price_high"],
             "served": bill["served"],
         }
     )  # fmt: skip
+    return frame, notes
+
+
+# Columns that points may have of their own, for serving.
+_OWN = ("tokens_in", "tokens_out", "batch", "load", "weight_bits", "group")
+
+
+def _cut(
+    joint: Joint, points: pd.DataFrame, shape: Shape | str, pruning: Pruning | None
+) -> tuple[pd.DataFrame, tuple[Note, ...]]:
+    """Return the sizes of students of a model, a row a point."""
+    from scaling_laws.cost import shape as shape_of
+
+    whole = shape_of(shape)
+    if "kept" in points:
+        return students_of(whole, points["kept"], joint.rows, pruning)
+    kept = points["params"].to_numpy(dtype=float) / whole.params
+    return students_of(whole, kept, joint.rows, pruning, counted="total")
+
+
+def scored_notes(
+    joint: Joint, points: pd.DataFrame, serving: Serving | None, shape: Shape | str | None
+) -> tuple[Note, ...]:
+    """Say which students are scored as if their weights had the bits of the log's."""
+    from scaling_laws.cost import shape as shape_of
+
+    if "weight_bits" in points:
+        bits = points["weight_bits"].to_numpy(dtype=float)
+    elif serving is not None and serving.weight_bits is not None:
+        bits = np.array([serving.weight_bits], float)
+    elif shape is not None:
+        bits = np.array([shape_of(shape).weight_bits], float)
+    else:
+        return ()
+    return bits_notes(joint.rows, (*joint.axes, *joint.factors), bits, "students")
 
 
 def _default(joint: Joint, axis: str) -> Array:
@@ -213,6 +255,7 @@ class _Asked:
     confidence: float
     by: By
     interval: Interval
+    notes: tuple[Note, ...]
 
     def answer(self, table: pd.DataFrame) -> Result:
         column = _COLUMN[self.by]
@@ -225,7 +268,7 @@ class _Asked:
         found = best is not None and bool(best["meets"])
         values: dict[str, Any] = {}
         idle = [name for name in self.joint.names if name not in self.targets]
-        notes = tuple(
+        notes = self.notes + tuple(
             Note("no_target", "info", f"{n} has no target: it is not asked about.") for n in idle
         )
         if best is not None:

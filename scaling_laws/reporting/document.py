@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scaling_laws.cost import Serving, Shape
+from scaling_laws.cost import shape as shape_of
+from scaling_laws.decide.pruned import Pruning
 from scaling_laws.laws import Law
 from scaling_laws.metrics import Metric
 from scaling_laws.reporting.findings import Asked, Findings, gather
@@ -63,6 +65,7 @@ def report(
     level: float = 0.9,
     serving: Serving | None = None,
     shape: Shape | str | None = None,
+    pruning: Pruning | None = None,
     title: str | None = None,
     rng: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -95,6 +98,8 @@ def report(
         A server and its work: adds latency and price.
     shape : cost.Shape or name, optional
         The whole model, needed with `serving`.
+    pruning : mapping, optional
+        How its students are cut, as in `scaling_laws.decide.smallest`; default as the log's are.
     title : str, optional
     rng : int
         Seed of everything random.
@@ -114,9 +119,14 @@ def report(
     for name, share in (("level", level), ("confidence", confidence)):
         if not 0 < share < 1:
             raise ValueError(f"report: {name} = {share:g} is not in (0, 1).")
+    if serving is not None and shape is None:
+        raise ValueError("report: serving needs shape=, the whole model that `kept` is part of.")
     factors = (by,) if isinstance(by, str) else by
     tell = progress or _silent
-    asked = Asked(metrics, laws, factors, at_least, at_most, confidence, level, serving, shape, rng)
+    whole = None if shape is None else shape_of(shape)
+    asked = Asked(
+        metrics, laws, factors, at_least, at_most, confidence, level, serving, whole, pruning, rng
+    )
     found = gather(runs, asked, tell)
     tell("page")
     made = Report(found, page_of(found, title or f"Scaling report: {runs.source}"))

@@ -14,6 +14,7 @@ from scaling_laws import decide
 from scaling_laws.candidates import admissible_forms
 from scaling_laws.cost import Serving, Shape
 from scaling_laws.decide import Result
+from scaling_laws.decide.pruned import Pruning
 from scaling_laws.forecast import Forecast
 from scaling_laws.laws import Law
 from scaling_laws.metrics import Metric
@@ -46,7 +47,8 @@ class Asked:
     confidence: float = 0.9
     level: float = 0.9
     serving: Serving | None = None
-    shape: Shape | str | None = None
+    shape: Shape | None = None
+    pruning: Pruning | None = None
     rng: int = 0
 
 
@@ -136,9 +138,12 @@ def gather(log: RunLog, asked: Asked, progress: Callable[[str], None]) -> Findin
         raise ValueError(f"report: nothing to report of {log.source}. {told}")
     point = _point(next(iter(chosen.values())))
     served = None
-    if asked.serving is not None:
+    if asked.serving is not None and asked.shape is not None:
         progress("latency and price")
-        served = served_of(asked.serving, asked.shape, log, chosen, factors)
+        try:
+            served = served_of(asked.serving, asked.shape, log, chosen, factors, asked.pruning)
+        except ValueError as why:
+            failed["Latency and price"] = str(why)
     decisions: dict[str, Result] = {}
     for words, question in _questions(asked, chosen, point, served):
         progress(words)
@@ -187,7 +192,7 @@ def _outcome(
     if name not in log.metrics:
         raise ValueError(f"no row has a score; the log has {', '.join(log.metrics) or 'none'}.")
     rows = log.select(log.frame[name].notna().to_numpy())
-    laws = list(asked.laws or admissible_forms(rows, tuple(factors)))
+    laws = list(asked.laws or admissible_forms(rows, tuple(factors), name))
     progress(f"{name}: forms")
     choice = choose(laws, rows, name, rng=asked.rng)
     progress(f"{name}: hold-out")
@@ -241,7 +246,9 @@ def _questions(
     aimed = any(targets[side] for side in ("at_least", "at_most"))
     without = {k: v for k, v in point.items() if k != "kept"}
     if "kept" in axes and aimed:
-        serving = {} if served is None else {"serving": asked.serving, "shape": asked.shape}
+        serving = {} if served is None else {
+            "serving": asked.serving, "shape": asked.shape, "pruning": asked.pruning,
+        }  # fmt: skip
         yield "Smallest student", lambda: decide.smallest(fitted, **targets, **serving, **without)
     if "kept" in axes and served is not None:
         yield "Scores for their price", lambda: _front(fitted, first, served, point, asked.level)

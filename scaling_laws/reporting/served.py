@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.cost import Serving, Shape, planned, shape
+from scaling_laws.cost import Serving, Shape
+from scaling_laws.decide.pruned import Pruning, at_bits, bits_notes, students_of
 from scaling_laws.reporting.lattice import Scale
 from scaling_laws.runs import Note, RunLog
 
@@ -51,12 +52,15 @@ class Served:
 
 def served_of(
     serving: Serving,
-    model: Shape | str | None,
+    whole: Shape,
     log: RunLog,
     outcomes: Mapping[str, Outcome],
     factors: Mapping[str, tuple[str, ...]],
+    pruning: Pruning | None = None,
 ) -> Served:
     """Return what serving costs at every fraction kept.
+
+    Students are cut as `pruning` says, else as those of the log are; see `students_of`.
 
     Answers are as long as the log says for each level of the first factor (median of
     ``tokens_out``); else as long as `serving` says.
@@ -64,17 +68,19 @@ def served_of(
     Raises
     ------
     ValueError
-        If no law has the axis ``kept``, the whole model is not named, or it can't be pruned so far.
+        If no law has the axis ``kept``, or the whole model can't be pruned so far.
     """
-    if model is None:
-        raise ValueError("report: serving needs shape=, the whole model that `kept` is part of.")
     scales = [s for one in outcomes.values() for s in one.lattice.scales if s.name == "kept"]
     if not scales:
-        raise ValueError("report: serving needs a law of `kept`; leave it out.")
-    whole = shape(model) if isinstance(model, str) else model
+        raise ValueError("serving needs a law of `kept`; leave it out.")
     low, high = min(s.low for s in scales), max(s.high for s in scales)
     scale = Scale("kept", low, high, _NODES, scales[0].seen)
-    sizes = planned(whole, scale.values)
+    fit = next(one for one in outcomes.values() if _of_kept(one)).choice.best
+    rows = fit.problem.frame
+    sizes, notes = students_of(whole, scale.values, rows, pruning)
+    bits = [whole.weight_bits if serving.weight_bits is None else serving.weight_bits]
+    notes += bits_notes(rows, fit.law.by, bits, "students")
+    sizes = at_bits(sizes, serving)
     factor = next(iter(factors), None)
     lengths = _lengths(log, factor, factors, serving)
     parts = [serving.evaluate(sizes.assign(tokens_out=n)) for n in lengths]
@@ -89,7 +95,13 @@ def served_of(
         f"{whole.name or 'the model'} pruned, on {serving.replicas} × {serving.gpus} "
         f"{serving.device.name}: {serving.tokens_in:g} tokens in, {out} out, {work}"
     )
-    return Served(scale, factor if len(lengths) > 1 else None, values, words, serving.notes)
+    return Served(
+        scale, factor if len(lengths) > 1 else None, values, words, (*notes, *serving.notes)
+    )
+
+
+def _of_kept(one: Outcome) -> bool:
+    return any(s.name == "kept" for s in one.lattice.scales)
 
 
 def _lengths(

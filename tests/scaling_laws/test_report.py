@@ -228,6 +228,60 @@ def test_latency_and_price_are_those_of_serving(made):
         assert served.values[name][row, -1] == pytest.approx(whole[name], rel=1e-12)
 
 
+@pytest.fixture(scope="module")
+def example():
+    """The shipped log, whose `kept` counts what is not embedding, in one form."""
+    runs = sl.load_example().select(
+        {"phase": "distilled", "origin": "pruned", "schedule": "iterative", "method": "full",
+         "format": ["label", "blended"]}
+    )  # fmt: skip
+    asked = {
+        "metrics": ["task_f1"], "laws": [sl.laws.Compressed("interaction", by="format")],
+        "at_least": {"task_f1": 0.5}, "serving": Serving("H100", tokens_in=34, tokens_out=4),
+        "shape": "SmolLM2-135M",
+    }  # fmt: skip
+    return runs, asked
+
+
+def test_shipped_log_shows_latency_and_price(example):
+    runs, asked = example
+    made = sl.report(runs, **asked)
+    found, served = made.findings, made.findings.served
+    assert "Latency and price" not in found.open
+    assert served is not None
+    assert not [note for note in served.notes if note.code == "other_students"]
+    text = " ".join(Page(made.html).words)
+    assert "Latency and price: SmolLM2-135M pruned, on 1 × 1 H100" in text
+    assert json.loads(Page(made.html).scripts[0])["served"]["values"].keys() >= {
+        "latency_ms", "price",
+    }  # fmt: skip
+    # At the node next to each student of the log it is served as that student's own sizes are,
+    # but for a rounding of its layers and feed-forward network.
+    students = runs.frame.drop_duplicates("kept").sort_values("kept")
+    whole = sl.cost.shape("SmolLM2-135M")
+    own = whole.variants(**{a: students[a].astype(int).to_numpy() for a in ("layers", "ffn")})
+    label = found.factors["format"].index("label")
+    length = runs.frame.loc[runs.frame["format"] == "label", "tokens_out"].median()
+    bill = asked["serving"].evaluate(own.assign(tokens_out=length))
+    nodes = [int(np.argmin(np.abs(served.scale.values - k))) for k in students["kept"]]
+    shown = served.values["latency_ms"][label][nodes]
+    assert np.abs(shown / bill["latency_ms"].to_numpy() - 1).max() <= 1 / students["layers"].min()
+    assert found.decisions["Smallest student"].frame["price"].notna().all()
+    assert "Scores for their price" in found.decisions
+
+
+def test_what_cannot_be_served_is_an_open_question(example):
+    runs, asked = example
+    made = sl.report(runs, **asked, pruning={"split": "width"})
+    assert made.findings.served is None
+    why = made.findings.open["Latency and price"]
+    assert "the least that this split and rounding leave" in why
+    assert "pruning=" in why
+    assert why in " ".join(Page(made.html).words)
+    assert "Smallest student" in made.findings.decisions
+    assert "Latency and price: planned: kept =" in repr(made)
+
+
 @given(
     st.lists(st.floats(-3, 3), min_size=4, max_size=4),
     st.lists(st.floats(0, 1), min_size=1, max_size=9),
