@@ -18,7 +18,7 @@ from scaling_laws.uncertainty import student_t
 
 from .parts import CELL, LEVEL, Parts
 
-__all__ = ["ARMS", "Arm", "arms", "residual_scale", "run_noise"]
+__all__ = ["ARMS", "Arm", "arms", "residual_scale", "run_noise", "taught_apart"]
 
 # Achieved fractions of one size differ by less than this between schedules; sizes by .21.
 _NEAR = 0.03
@@ -90,6 +90,25 @@ def run_noise(parts: Parts) -> pd.DataFrame:
             rows.append((name, scale, kept, *sds, df))
     columns = ["metric", "scale", "kept", "sd", "low", "high", "df"]
     return pd.DataFrame(rows, columns=columns).astype({"df": int})
+
+
+def taught_apart(parts: Parts) -> tuple[int, int]:
+    """Count the configurations of `run_noise`, and those of them whose runs had other teachers.
+
+    A teacher that was adapted anew is another one where any of its scores in that format is.
+    """
+    frame = parts.done.frame
+    if "chain_id" not in frame:
+        return 0, 0
+    rows = frame[frame["phase"] == "teacher"].drop_duplicates("chain_id").set_index("chain_id")
+    scores = rows[list(parts.done.metrics)].astype(float).apply(tuple, axis=1)
+    taught = frame[frame["phase"] == "distilled"]
+    cells = taught.assign(teacher=taught["chain_id"].map(scores).map(str))
+    found = cells.groupby(list(CELL), dropna=False).agg(
+        seeds=("seed", "nunique"), teachers=("teacher", "nunique")
+    )
+    twice = found[found["seeds"] > 1]
+    return len(twice), int((twice["teachers"] > 1).sum())
 
 
 def arms(parts: Parts, noise: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -15,7 +15,7 @@ from scaling_laws.decide import Result
 from .claims import ask
 from .following import Following, second_seeds
 from .laws import Held, Outcome, read_law
-from .noise import arms, run_noise
+from .noise import arms, run_noise, taught_apart
 from .parts import GENERAL, GRID, LEVEL, TASK, Parts, read
 from .retention import alone, gaps, half_points, knees, table_of
 from .rule import RULE, Finding
@@ -80,8 +80,10 @@ def _counts(parts: Parts) -> Section:
         counted["chains"] = ("chain_id", "nunique")
     kinds = done.groupby(keys, dropna=False, sort=False).agg(**counted).reset_index().fillna("")
     cost, told = _cost(parts)
-    scores = [m for m in parts.done.metrics if parts.teachers[m].notna().any()]
-    teacher = parts.teachers[["format", *scores]].reset_index(drop=True)
+    adapted = done[done["phase"] == "teacher"]
+    scores = [m for m in parts.done.metrics if adapted[m].notna().any()]
+    alike = adapted.groupby(["format", *scores], dropna=False, sort=False)
+    teacher = alike.size().rename("rows").reset_index()
     tables = {"rows": kinds, "teacher": teacher, "students": _students(parts), "cost": cost}
     return Section("Rows and cost", [*lines, told], tables)
 
@@ -145,9 +147,16 @@ def _noise(parts: Parts, noise: pd.DataFrame) -> Section:
         f"{100 * LEVEL:g} % interval (chi-squared); log: of the logarithm. Evaluation noise is in "
         "it, less what a common test set takes out."
     )
+    lines = [said]
+    cells, apart = taught_apart(parts)
+    if apart:
+        lines.append(
+            f"Of {cells} configurations with two seeds {apart} had teachers that score apart, "
+            "adapted anew: that is in this noise too."
+        )
     shares = parts.students.noise(by=["format", "examples", "kept"])
     columns = ["metric", "source", "sd", "share", "count"]
-    return Section(title, [said], {"noise": noise, "noise_shares": shares[columns]})
+    return Section(title, lines, {"noise": noise, "noise_shares": shares[columns]})
 
 
 # --- laws -----------------------------------------------------------------------------------------

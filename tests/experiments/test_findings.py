@@ -157,6 +157,28 @@ def test_the_cost_is_that_of_what_was_made_and_what_is_unknown_is_not_zero(logge
     assert f"The CPU hours of {n} rows (pruned) are unknown and in no sum." in section.lines[-1]
 
 
+def test_teachers_that_were_adapted_anew_are_listed_and_told_in_the_noise(logged):
+    """The chains of the second seed at one number of examples have another teacher."""
+
+    def anew(frame):
+        other = (frame["phase"] == "teacher") & frame["chain_id"].str.contains(r"-n64-\w+-s2$")
+        frame.loc[other, "quiz"] -= 0.05
+        return frame
+
+    path = logged("anew", sim.TRUE, sim.MAIN[:12], anew)
+    found = {s.title: s for s in sections(path, [])}
+    table = found["Rows and cost"].tables["teacher"]
+    assert sorted(zip(table["format"], table["quiz"], table["rows"], strict=True)) == [
+        ("blended", pytest.approx(0.68), 1), ("blended", pytest.approx(0.73), 5),
+        ("label", pytest.approx(0.68), 1), ("label", pytest.approx(0.73), 5),
+    ]  # fmt: skip
+    # Of three numbers of examples, two formats and four sizes, those of 64 examples.
+    said = "Of 24 configurations with two seeds 8 had teachers that score apart"
+    assert said in str(found["Noise of a run"]).replace("\n", " ")
+    path = logged("alike", sim.TRUE, sim.MAIN[:12])
+    assert "score apart" not in " ".join(s for one in sections(path, []) for s in one.lines)
+
+
 def test_chains_forecast_from_the_others(logged):
     chains = [c for c in sim.MAIN if c[0] == "label"]
     one = read_law(read(logged("label", sim.TRUE, chains)), "task_f1")
