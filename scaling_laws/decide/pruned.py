@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -122,12 +122,16 @@ def _cut_rows(rows: pd.DataFrame | None) -> pd.DataFrame | None:
 
 
 def _checked(pruning: Pruning | None) -> dict[str, Any]:
-    given = dict(pruning or {})
-    known = ("kept_of", "split", "rounding")
-    for name in given:
+    given: Any = {} if pruning is None else pruning
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f"pruning = {given!r} is no mapping; write pruning={{'split': 'depth'}}, or of shares."
+        )
+    told, known = dict(cast("Mapping[str, Any]", given)), ("kept_of", "split", "rounding")
+    for name in told:
         if name not in known:
             raise ValueError(f"pruning has no {name!r}; it has {', '.join(known)}.")
-    return given
+    return told
 
 
 def _options(

@@ -112,6 +112,8 @@ def test_a_fraction_of_unlike_things_is_refused(runs, fit):
         ask(fit, pruning={"kept_of": "total"})
     with pytest.raises(ValueError, match="pruning has no 'slit'; it has kept_of, split, rounding"):
         ask(fit, pruning={"slit": "depth"})
+    with pytest.raises(ValueError, match="pruning = 'depth' is no mapping; write pruning={"):
+        ask(fit, pruning="depth")
 
 
 def test_too_small_a_student_says_how_to_cut_it(runs):
