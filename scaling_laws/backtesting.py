@@ -183,7 +183,7 @@ def backtest(
     for name, curve, log in _counted(parts, progress):
         key = {"log": name, "curve": curve}
         try:
-            forms = admissible_forms(log) if candidates is None else candidates
+            forms = admissible_forms(log, metric=metric) if candidates is None else candidates
             found = _judge_curve(forms, log, metric, axis, leave, level, options)
         except ValueError as why:
             failed.append({**key, "rows": len(log), "reason": str(why)})

@@ -292,7 +292,7 @@ def choose(
 
     runs = log_of(log, where, column)
     named = [law_of(name, by, None) for name in law or ()]
-    candidates = named or admissible_forms(runs, by or ())
+    candidates = named or admissible_forms(runs, by or (), metric)
     with _waiting("choosing"):
         found = choose_among(candidates, runs, metric, rng=seed)
         text = repr(found)

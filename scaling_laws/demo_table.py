@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from scaling_laws.candidates import admissible_forms
+from scaling_laws.candidates import admissible_forms, axes_of, factors_of
 from scaling_laws.fitting import fit
 from scaling_laws.laws import Collapse, Law
 from scaling_laws.runs import RunLog, RunLogError, read_runs
@@ -34,8 +34,9 @@ EXAMPLES = (6_000, 12_000, 25_000, 50_000, 100_000, 200_000, 400_000)
 FORMATS = ("label", "cot", "blended")
 SEEDS = (0, 1, 2)
 _COLUMNS = (
-    "run_id", "chain_id", "stage", "phase", "teacher", "kept", "examples", "format", "seed",
-    "task_f1", "task_f1_se", "task_nll", "task_brier", "mmlu", "mmlu_n", "mmlu_pro", "mmlu_pro_n",
+    "run_id", "chain_id", "stage", "phase", "teacher", "kept", "examples", "format", "method",
+    "schedule", "seed", "task_f1", "task_f1_se", "task_nll", "task_brier", "mmlu", "mmlu_n",
+    "mmlu_pro", "mmlu_pro_n",
 )  # fmt: skip
 
 
@@ -43,8 +44,9 @@ def write_design(path: str | Path, teacher: str = "teacher") -> Path:
     """Write an empty table: a row a run of the design, scores to be filled in.
 
     5 fractions kept (1, .79, .58, .37, .16) x 7 numbers of examples (6k to 400k) x 3 formats x 3
-    seeds: 315 rows. Rows that stay empty, and metrics nobody measured, are left out when the table
-    is read; `kept = 1` is the teacher's own size, tuned on the examples.
+    seeds: 315 rows, each trained in full on the way of iterative pruning; write lora or one-shot
+    in rows that were not, and add such rows. Rows that stay empty, and metrics nobody measured, are
+    left out when the table is read; `kept = 1` is the teacher's own size, tuned on the examples.
 
     Parameters
     ----------
@@ -70,7 +72,7 @@ def write_design(path: str | Path, teacher: str = "teacher") -> Path:
             writer.writerow({
                 "run_id": f"{chain}-{kept:g}", "chain_id": chain, "stage": stage,
                 "phase": "distilled", "teacher": teacher, "kept": kept, "examples": examples,
-                "format": form, "seed": seed,
+                "format": form, "method": "full", "schedule": "iterative", "seed": seed,
             })  # fmt: skip
     try:
         with target.open("x", encoding="utf-8", newline="") as file:
@@ -113,8 +115,8 @@ class TableDemo:
             yield from ("", f"{metric}", repr(one))
             if metric in self.held:
                 yield from ("", repr(self.held[metric]))
-            if "examples" in one.problem.frame:
-                yield from ("", "One new training run (90 %):", *_prediction_lines(one))
+            if data := _data_axis(one):
+                yield from ("", "One new training run (90 %):", *_prediction_lines(one, data))
         for metric, one in self.collapses.items():
             yield from ("", f"{metric} against the fraction kept, at the most examples", repr(one))
         for what, why in self.failed.items():
@@ -170,51 +172,46 @@ def run_table(path: str | Path) -> TableDemo:
 
 
 def _fit(runs: RunLog, metric: str) -> Fit:
-    return fit(_form(runs), runs, metric)
+    return fit(_form(runs, metric), runs, metric)
 
 
 def _holdout(runs: RunLog, metric: str) -> Holdout:
-    return holdout(_form(runs), runs, metric, leave=1)
+    return holdout(_form(runs, metric), runs, metric, leave=1)
 
 
 def _collapse(runs: RunLog, metric: str) -> Fit | None:
     """Score against the fraction kept at the most examples, for general knowledge."""
     general = runs.schema.metrics[metric].role == "general"
-    if not (general and _varies(runs, "kept") and _varies(runs, "examples")):
+    if not (general and {"kept", "examples"} <= set(axes_of(runs))):
         return None
     most = runs.select({"examples": float(runs.frame["examples"].max())})
-    return fit(Collapse(by=_factors(most)), most, metric)
+    return fit(Collapse(by=factors_of(most)), most, metric)
 
 
-def _form(runs: RunLog) -> Law:
-    return admissible_forms(runs, _factors(runs))[0]
+def _form(runs: RunLog, metric: str) -> Law:
+    return admissible_forms(runs, factors_of(runs), metric)[0]
 
 
-def _factors(runs: RunLog) -> tuple[str, ...]:
-    return ("format",) if _varies(runs, "format") else ()
+def _data_axis(one: Fit) -> str | None:
+    names = [a.name for a in one.law.axis_list()]
+    return next((name for name in ("examples", "tokens") if name in names), None)
 
 
-def _varies(runs: RunLog, column: str) -> bool:
-    return column in runs.frame.columns and runs.frame[column].nunique() > 1
-
-
-def _prediction_lines(one: Fit) -> Iterator[str]:
-    """Each level at its smallest student, at the most examples seen and at twice as many."""
+def _prediction_lines(one: Fit, data: str) -> Iterator[str]:
+    """Each level at its smallest student, at the most data seen and at twice as many."""
     frame = one.problem.frame
-    most = float(frame["examples"].max())
+    most = float(frame[data].max())
+    sizes = {a.name: float(frame[a.name].min()) for a in one.law.axis_list() if a.name != data}
     rows: list[dict[str, Any]] = []
     for level in one.model.levels:
         point = dict(zip(one.law.by, level.split("|"), strict=True)) if one.law.by else {}
-        sizes = {"kept": float(frame["kept"].min())} if _is_axis(one, "kept") else {}
-        rows += [{**point, **sizes, "examples": n} for n in (most, 2 * most)]
+        rows += [{**point, **sizes, data: n} for n in (most, 2 * most)]
     table = one.predict(pd.DataFrame(rows), interval="run")
     ends = [f"{number(a)} – {number(b)}" for a, b in zip(table["low"], table["high"], strict=True)]
-    shown = table[[c for c in table if c in (*one.law.by, "kept", "examples", "support")]].copy()
-    shown["examples"] = [f"{n:,.0f}" for n in table["examples"]]
+    shown = table[[*one.law.by, *sizes, data, "support"]].copy()
+    shown[data] = [f"{n:,.0f}" for n in table[data]]
+    for size in sizes:
+        shown[size] = [f"{v:.4g}" for v in table[size]]
     shown.insert(len(shown.columns) - 1, "estimate", [number(v) for v in table["estimate"]])
     shown.insert(len(shown.columns) - 1, "interval", ends)
     yield from ("  " + line.rstrip() for line in shown.to_string(index=False).split("\n"))
-
-
-def _is_axis(one: Fit, name: str) -> bool:
-    return any(a.name == name for a in one.law.axis_list())

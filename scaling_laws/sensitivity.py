@@ -192,14 +192,14 @@ def _variants(fit: Fit) -> Iterator[tuple[str, Callable[[], Fit]]]:
     link = _other_link(fit)
     if link is not None:
         yield f"link {link}", _refitter(fit, whole, objective, delta, link)
-    for law in alternatives(fit.law):
+    for law in alternatives(fit.law, fit.problem.frame, fit.metric):
         yield f"form {_form(law, fit.law)}", _reformer(fit, law)
 
 
 def _form(law: Law, instead_of: Law) -> str:
     """Name a form by what sets it apart."""
     if type(law) is not type(instead_of):
-        return law.name
+        return " ".join([law.name, *(str(law.options[k]) for k in ("kind",) if k in law.options)])
     return ", ".join(str(v) for k, v in law.options.items() if v != instead_of.options.get(k))
 
 

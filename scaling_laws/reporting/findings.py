@@ -192,7 +192,7 @@ def _outcome(
     if name not in log.metrics:
         raise ValueError(f"no row has a score; the log has {', '.join(log.metrics) or 'none'}.")
     rows = log.select(log.frame[name].notna().to_numpy())
-    laws = list(asked.laws or admissible_forms(rows, tuple(factors)))
+    laws = list(asked.laws or admissible_forms(rows, tuple(factors), name))
     progress(f"{name}: forms")
     choice = choose(laws, rows, name, rng=asked.rng)
     progress(f"{name}: hold-out")

@@ -13,6 +13,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +72,21 @@ def envelope() -> sl.RunLog:
 
 
 def table(progress: bool | None = None) -> sl.Backtest:
-    """One backtest over the three."""
-    logs = {
-        "fine-tuning loss": finetuning(), "few-shot accuracy": fewshot(),
-        "pruned ResNet-50": envelope(),
-    }  # fmt: skip
-    return sl.backtest(None, logs, by="curve", leave=HELD, progress=progress)
+    """The three side by side, each under the two forms of its axis with the fewest parameters."""
+    learning = {"fine-tuning loss": finetuning(), "few-shot accuracy": fewshot()}
+    pruning = {"pruned ResNet-50": envelope()}
+    data, size = (
+        sl.backtest(forms, logs, by="curve", leave=HELD, progress=progress)
+        for forms, logs in (
+            ([sl.laws.Power(), sl.laws.Rectified()], learning),
+            ([sl.laws.Collapse(), sl.laws.Plateau()], pruning),
+        )
+    )
+    return replace(
+        data,
+        curves=pd.concat([data.curves, size.curves], ignore_index=True),
+        failed=pd.concat([data.failed, size.failed], ignore_index=True),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -177,7 +177,8 @@ def test_plot_has_a_line_a_method(found):
 def test_command_prints_the_same_table(log, tmp_path, capsys):
     path = tmp_path / "log.csv"
     log.rename(columns={"examples": "D"}).to_csv(path, index=False)
-    common = ["backtest", str(path), "--by", "task", "--by", "model", "--column", "examples=D"]
+    common = ["backtest", str(path), "--by", "task", "--by", "model", "--column", "examples=D",
+              "--law", "power", "--law", "rectified"]  # fmt: skip
     with pytest.raises(SystemExit) as ended:
         cli.main([*common, "--json", "--plot", str(tmp_path / "a.png")])
     assert ended.value.code == 0

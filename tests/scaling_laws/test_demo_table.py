@@ -9,6 +9,8 @@ import pytest
 import scaling_laws as sl
 from scaling_laws.cli import main
 from scaling_laws.demo_table import run_table, write_design
+from scaling_laws.presets import load_points
+from tests.logs import grid
 
 
 def run(capsys, *words):
@@ -53,6 +55,8 @@ def test_the_design_has_a_row_a_run(tmp_path):
     assert table["examples"].max() == 400_000
     assert set(table["format"]) == {"label", "cot", "blended"}
     assert set(table["seed"]) == {0, 1, 2}
+    assert set(table["method"]) == {"full"}
+    assert set(table["schedule"]) == {"iterative"}
     assert (table.groupby("chain_id")["kept"].count() == 5).all()
     assert table["task_f1"].isna().all()
     with pytest.raises(ValueError, match="exists; name a new file"):
@@ -120,3 +124,37 @@ def test_command_writes_text_and_fits_and_json_parses(capsys, filled, tmp_path):
     assert found["holdout"]["task_f1"]["error"] < 0.05
     assert sl.load(out / "task_f1.json").problem.n == 210
     assert (out / "demo.txt").read_text().startswith("runs.csv: 210 rows accepted")
+
+
+def test_each_method_and_schedule_has_its_own_curve(filled, tmp_path):
+    """LoRA loses a tenth of the score: of one curve for both that were noise."""
+    table = pd.read_csv(filled).dropna(subset="task_f1")
+    table = table[(table["format"] == "label") & (table["seed"] == 0)].drop(columns=["mmlu"])
+    lora = table.assign(method="lora", task_f1=0.9 * table["task_f1"])
+    for name in ("run_id", "chain_id"):
+        lora[name] = lora[name] + "-lora"
+    pd.concat([table, lora]).to_csv(tmp_path / "runs.csv", index=False)
+    shown = run_table(tmp_path / "runs.csv")
+    fit = shown.fits["task_f1"]
+    assert fit.law.by == ("method",)
+    at = {"method": ["full", "lora"], "kept": 0.37, "examples": 50_000}
+    full, lora = fit.predict(at, interval=None)["estimate"]
+    assert lora / full == pytest.approx(0.9, abs=0.01)
+    assert "unused_factor" not in {n.code for n in fit.notes}
+    assert shown.text().count("0.16  800,000") == 2
+
+
+def test_models_of_several_sizes_are_asked_at_the_smallest(tmp_path):
+    load_points("headline-f1").to_jsonl(tmp_path / "runs.jsonl")
+    text = run_table(tmp_path / "runs.jsonl").text()
+    assert "Compressed(size='params', full=8030000000.0)" in text
+    assert "1.236e+09   50,000" in text
+
+
+def test_two_teachers_are_two_curves(tmp_path):
+    design = grid(teacher=["A", "B"], kept=[1.0, 0.5, 0.25], examples=[1e3, 1e4, 1e5])
+    size = design["teacher"].map({"A": 8e9, "B": 1e9})
+    score = 0.9 - 0.2 * (design["examples"] / 1e4) ** -0.3 - 0.02 / design["kept"]
+    design = design.assign(params=size * design["kept"], task_f1=score)
+    design.to_csv(tmp_path / "a.csv", index=False)
+    assert run_table(tmp_path / "a.csv").fits["task_f1"].law.by == ("teacher",)

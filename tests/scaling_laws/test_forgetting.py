@@ -52,7 +52,8 @@ def test_it_survives_saving(tmp_path):
 
 
 def students(**columns):
-    frame = grid(examples=[64.0, 256.0], kept=[0.16, 0.37, 0.58], format=["label", "cot"])
+    numbers = [64.0, 256.0, 1024.0]
+    frame = grid(examples=numbers, kept=[0.16, 0.37, 0.58], format=["label", "cot"])
     scores = {"task_f1": 0.8, "quiz": 0.5, "general_kl": 1.0}
     return sl.read_runs(frame.assign(**scores, **columns))
 
@@ -61,9 +62,20 @@ def test_only_general_knowledge_is_forgotten():
     kinds = {m: forms_for(students(), m) for m in ("task_f1", "quiz", "general_kl")}
     assert {type(f).__name__ for f in kinds["task_f1"]} == {"Compressed"}
     for metric in ("quiz", "general_kl"):
-        assert [repr(f) for f in kinds[metric][:4]] == [repr(f) for f in kinds["task_f1"]]
-        assert [f.kind for f in kinds[metric][4:]] == list(KINDS)
+        assert [repr(f) for f in kinds[metric][:8]] == [repr(f) for f in kinds["task_f1"]]
+        assert [f.kind for f in kinds[metric][8:]] == list(KINDS)
     assert all(f.by == ("format",) for f in kinds["quiz"])
+
+
+def test_each_format_may_have_an_exponent_of_its_own():
+    forms = forms_for(students(), "task_f1")
+    assert [f.kind for f in forms[:4]] == [f.kind for f in forms[4:]]
+    assert [f.own("b") for f in forms] == [False] * 4 + [True] * 4
+    assert len({repr(f) for f in forms}) == 8
+    # Two numbers of examples fix none, and one format has no other.
+    for few in ({"examples": [64.0, 256.0]}, {"format": "cot"}):
+        forms = forms_for(students().select(few), "task_f1")
+        assert [f.own("b") for f in forms] == [False] * 4
 
 
 def test_of_the_size_alone():
