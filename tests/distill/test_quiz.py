@@ -1,5 +1,6 @@
 """The quiz: questions that can't be answered from their form, and a scorer that uses knowledge."""
 
+import os
 from collections import Counter
 
 import numpy as np
@@ -11,6 +12,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 import scaling_laws as sl
 from distill.files import load_items
+from distill.models import load_model, load_tokenizer
 from distill.quiz import DOMAINS, Question, build_quiz, random_copy, take_quiz
 from distill.quiz.facts import relations
 from distill.quiz.score import _NEUTRAL, _STEM
@@ -181,6 +183,25 @@ def test_a_random_copy_scores_the_floor(model, tokenizer):
     result = take_quiz(random_copy(model), tokenizer, quiz)
     # Four standard errors of guessing.
     assert abs(result.scores["quiz"] - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 400)
+
+
+@pytest.mark.slow
+def test_a_random_copy_of_the_real_teacher_scores_the_floor(capsys):
+    """``DISTILL_TEACHER=work/smollm2-135m python -m pytest -m slow tests/distill/test_quiz.py``."""
+    folder = os.environ.get("DISTILL_TEACHER")
+    if not folder:
+        pytest.skip("DISTILL_TEACHER names no folder of a model")
+    real = load_model(folder)
+    words, quiz = load_tokenizer(folder, real), build_quiz(1000)
+    found = {
+        "as it is": take_quiz(real, words, quiz).scores,
+        "random copy": take_quiz(random_copy(real), words, quiz).scores,
+    }
+    with capsys.disabled():
+        for name, scores in found.items():
+            print(f"\n{name}: quiz {scores['quiz']:.3f} (se {scores['quiz_se']:.3f})", end="")
+    assert abs(found["random copy"]["quiz"] - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 1000)
+    assert found["as it is"]["quiz"] > 0.25 + 4 * found["as it is"]["quiz_se"]
 
 
 def test_a_random_copy_is_new_and_follows_its_seed(model):
