@@ -74,15 +74,18 @@ class Summary:
 def number(value: float, digits: int = 3) -> str:
     """Return a number with `digits` significant digits; whole digits are never rounded away.
 
-    >>> number(0.0123456), number(10772.4), number(8.03e9), number(float("inf"))
-    ('0.0123', '10772', '8.03e9', 'open')
+    Of a whole number nothing follows the point: 64, where 64.03 gives 64.0.
+
+    >>> number(0.0123456), number(10772.4), number(64.0), number(8.03e9), number(float("inf"))
+    ('0.0123', '10772', '64', '8.03e9', 'open')
     """
     if np.isnan(value):
         return "–"
     if np.isinf(value):
         return "open"
-    if value == 0:
-        return "0"
+    # A mean of logarithms gives 9999.99999999999 where 10000 is meant.
+    if abs(value) < 1e6 and float(f"{value:.{max(digits, 12)}g}").is_integer():
+        return f"{value + 0.0:.0f}"  # -0.0 + 0.0 is 0.0
     size = int(np.floor(np.log10(abs(value))))
     if -4 <= size < 6:
         return f"{value:.{max(digits - 1 - size, 0)}f}"
@@ -100,7 +103,7 @@ def formula_of(fit: Fit) -> str:
     if link.kind != "logit":
         return f"{fit.metric.name} = {text}"
     span = number(link.top - link.floor)
-    outer = "sigmoid(eta)" if span == "1.00" else f"{span} sigmoid(eta)"
+    outer = "sigmoid(eta)" if span == "1" else f"{span} sigmoid(eta)"
     floor = f"{number(link.floor)} + " if link.floor else ""
     return f"{fit.metric.name} = {floor}{outer}, eta = {text}"
 

@@ -10,6 +10,7 @@ import scaling_laws as sl
 from scaling_laws.cli import main
 from scaling_laws.demo import run_demo
 from scaling_laws.demo_rows import GENERAL, METRICS, TASK, places, plain_students
+from scaling_laws.show import number
 from scaling_laws.show_validation import held_words
 from tests.experiments import simulated as sim
 
@@ -97,8 +98,8 @@ def test_predictions_hold_the_truth(demo):
 def test_text(demo):
     text = demo.text()
     assert max(map(len, text.split("\n"))) <= 100
-    for number in range(1, 7):
-        assert f"\n{number}. " in text
+    for part in range(1, 7):
+        assert f"\n{part}. " in text
     assert "48 of them fitted: distilled students in 12 chains" in " ".join(text.split())
     assert "one run" in text
 
@@ -109,8 +110,9 @@ def test_no_share_is_taken_of_a_score_of_zero(demo):
     rows = held.frame.assign(observed=0.0, ratio=np.inf)
     said = held_words(replace(held, frame=rows))
     least = held.guesses.mean().min()
-    assert said.startswith(f"mean |predicted - observed| {rows['estimate'].mean():.3g}, without a")
-    assert f"at best {least:.3g} ({held.guesses.mean().idxmin()})" in said
+    mean = number(rows["estimate"].mean())
+    assert said.startswith(f"mean |predicted - observed| {mean}, without a")
+    assert f"at best {number(least)} ({held.guesses.mean().idxmin()})" in said
     assert "inf " not in said
 
 

@@ -193,6 +193,13 @@ def test_number_keeps_its_digits(size, digits, sign):
     assert abs(float(number(value, digits)) - value) <= 0.5000001 * 10.0 ** (1 - digits) * size
 
 
+def test_whole_numbers_print_whole():
+    whole = [64.0, -3.0, 0.0, -0.0, 1.0, 9999.99999999999, 999999.0]
+    assert [number(v) for v in whole] == ["64", "-3", "0", "0", "1", "10000", "999999"]
+    # What is measured keeps the digits that it was measured to.
+    assert [number(v) for v in (64.03, 0.9996, 1e-9, 1e6)] == ["64.0", "1.000", "1.00e-9", "1.00e6"]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_noise_of_few_chains_is_that_of_a_new_chain(seed):
     """Taken as independent, the rows of a chain say less noise than a new chain has."""
