@@ -74,22 +74,30 @@ def prune(
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
 ) -> None:
     """Cut a model to a fraction of its parameters."""
+    from .memory import OutOfMemory, explained
     from .models import no_bars, save_model
     from .prune import magnitude_importance, measure_importance, prune_model
     from .prune import plan as plan_sizes
 
     if out.exists():
         raise ValueError(f"{out} exists; name a new folder.")
-    teacher, tokenizer = _load(model, dtype)
     rounding = _rounding(round_to or [])
-    plan = plan_sizes(teacher.config, kept, kept_of=kept_of, split=split, rounding=rounding)
-    if texts is None:
-        importance = magnitude_importance(teacher)
-    else:
-        lines = [line for line in texts.read_text("utf-8").splitlines() if line.strip()]
-        batches = (tokenizer(line, return_tensors="pt")["input_ids"] for line in lines)
-        importance = measure_importance(teacher, batches)
-    with no_bars():
+    with (
+        no_bars(),
+        explained(
+            lambda: OutOfMemory(
+                "out of memory while pruning. Give --dtype bfloat16, or shorter lines in --texts."
+            )
+        ),
+    ):
+        teacher, tokenizer = _load(model, dtype)
+        plan = plan_sizes(teacher.config, kept, kept_of=kept_of, split=split, rounding=rounding)
+        if texts is None:
+            importance = magnitude_importance(teacher)
+        else:
+            lines = [line for line in texts.read_text("utf-8").splitlines() if line.strip()]
+            batches = (tokenizer(line, return_tensors="pt")["input_ids"] for line in lines)
+            importance = measure_importance(teacher, batches)
         student = prune_model(teacher, plan, importance)
     save_model(student, tokenizer, out, dtype=dtype)
     print(
@@ -116,24 +124,26 @@ def traces(
 ) -> None:
     """Let the teacher write reasoning and a label for every example of the pool."""
     from .data import load_data
+    from .memory import explained, lower_batch
     from .traces import instruction_for, write_traces
 
     settings = _config(config, override)
     data = load_data(settings.data)
-    teacher, tokenizer = _load(model or Path(settings.model.teacher), settings.model.dtype)
-    written = write_traces(
-        teacher,
-        tokenizer,
-        data.task,
-        data.pool,
-        path=out.with_suffix(".replies.jsonl"),
-        instruction=instruction_for(data.task) if untrained else None,
-        wrong=wrong,
-        max_new_tokens=tokens,
-        temperature=temperature,
-        batch_size=settings.evaluate.batch,
-        rng=settings.seed,
-    )
+    with explained(lambda: lower_batch("writing traces", settings.evaluate.batch)):
+        teacher, tokenizer = _load(model or Path(settings.model.teacher), settings.model.dtype)
+        written = write_traces(
+            teacher,
+            tokenizer,
+            data.task,
+            data.pool,
+            path=out.with_suffix(".replies.jsonl"),
+            instruction=instruction_for(data.task) if untrained else None,
+            wrong=wrong,
+            max_new_tokens=tokens,
+            temperature=temperature,
+            batch_size=settings.evaluate.batch,
+            rng=settings.seed,
+        )
     written.save(out)
     print(f"{out}: {json.dumps(written.counts)}")
 
@@ -148,21 +158,23 @@ def evaluate(
     """Score a model on the test examples and print the scores as JSON."""
     from .data import load_data
     from .evaluate import evaluate as evaluate_model
+    from .memory import explained, lower_batch
 
     settings = _config(config, override)
     data, options = load_data(settings.data), settings.evaluate
-    student, tokenizer = _load(model, settings.model.dtype)
     format = settings.supervision.format
-    result = evaluate_model(
-        student,
-        tokenizer,
-        data.task,
-        data.test if format == "label" else data.test[: options.replies],
-        format,
-        replies=options.replies if format == "label" else None,
-        max_new_tokens=options.tokens,
-        batch_size=options.batch,
-    )
+    with explained(lambda: lower_batch("scoring", options.batch)):
+        student, tokenizer = _load(model, settings.model.dtype)
+        result = evaluate_model(
+            student,
+            tokenizer,
+            data.task,
+            data.test if format == "label" else data.test[: options.replies],
+            format,
+            replies=options.replies if format == "label" else None,
+            max_new_tokens=options.tokens,
+            batch_size=options.batch,
+        )
     if save is not None:
         path, _ = result.save(save)
         print(f"Answers: {path}", file=sys.stderr)

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from .checkpoint import write_folder
+from .memory import ends_memory
 
 __all__ = [
     "ModelError",
@@ -24,6 +25,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "no_bars",
+    "read_config",
     "read_head",
     "save_model",
 ]
@@ -39,8 +41,9 @@ def load_model(path: str | Path, dtype: str = "float32", device: Any = "cpu") ->
     Raises
     ------
     ModelError
-        If there is no model, its weights are packed or can't be read, or a weight is missing, left
-        over or of another shape than the config says: `transformers` would draw it at random.
+        If there is no model, its weights are packed, pickled or can't be read, it needs Python code
+        of its own, or a weight is missing, left over or of another shape than the config says:
+        `transformers` would draw it at random.
     """
     path = _folder(path)
     _refuse_packed(path)
@@ -50,12 +53,19 @@ def load_model(path: str | Path, dtype: str = "float32", device: Any = "cpu") ->
                 path,
                 dtype=getattr(torch, dtype),
                 local_files_only=True,
+                trust_remote_code=False,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 output_loading_info=True,
             )
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise ModelError(f"{path}: the weights can't be loaded: {error}") from error
+        if ends_memory(error):
+            raise
+        reason = _pickled(path) or error
+        raise ModelError(f"{path}: the weights can't be loaded: {reason}") from error
+    except ValueError as error:
+        reason = _reason(path / "config.json", error)
+        raise ModelError(f"{path}: the model can't be loaded: {reason}") from error
     for what, meaning in (
         ("missing_keys", "has no weights for"),
         ("mismatched_keys", "has weights of another shape than its config for"),
@@ -82,13 +92,17 @@ def load_tokenizer(path: str | Path, model: Any = None) -> Any:
     Raises
     ------
     ModelError
-        If there is none, it has no end of sequence, or the model has too few rows.
+        If there is none, it needs Python code of its own, it has no end of sequence, or the model
+        has too few rows.
     """
     path = _folder(path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} has no tokenizer that can be loaded: {error}") from error
+        reason = _reason(path / "tokenizer_config.json", error)
+        raise ModelError(f"{path} has no tokenizer that can be loaded: {reason}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{path}: the tokenizer has no eos_token, so that no answer would end.")
     config = getattr(model, "config", model)
@@ -98,6 +112,22 @@ def load_tokenizer(path: str | Path, model: Any = None) -> Any:
             f"{config.vocab_size} rows of embeddings. They belong to different models."
         )
     return tokenizer
+
+
+def read_config(path: str | Path) -> Any:
+    """Read the config of a model folder alone.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it needs Python code of its own.
+    """
+    path = _folder(path)
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = _reason(path / "config.json", error)
+        raise ModelError(f"{path}: the config can't be read: {reason}") from error
 
 
 def check_vocabularies(
@@ -216,6 +246,27 @@ def _refuse_packed(path: Path) -> None:
         "them with transformers and the package of that method, call model.dequantize() (for fp8 "
         "load with FineGrainedFP8Config(dequantize=True)), and save model and tokenizer with "
         "save_pretrained to a new folder."
+    )
+
+
+def _reason(file: Path, error: Exception) -> str:
+    """Say why a folder can't be loaded; `transformers` would have its code allowed."""
+    if not file.exists() or "auto_map" not in json.loads(file.read_text("utf-8")):
+        return str(error)
+    return (
+        f"it comes with Python code of its own (auto_map in {file.name}), which is never run. Take "
+        "the model as transformers knows it without that code; a newer release of transformers may "
+        "know it."
+    )
+
+
+def _pickled(path: Path) -> str | None:
+    found = sorted(path.glob("*.bin"))
+    if not found or list(path.glob("*.safetensors")):
+        return None
+    return (
+        f"they are pickled ({found[0].name}), and a pickle can run any code. Where you trust it, "
+        "load the model with transformers and write it with save_pretrained to a new folder."
     )
 
 

@@ -6,10 +6,8 @@ the error that stopped it.
 
 from __future__ import annotations
 
-import json
-import math
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +15,16 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from filelock import FileLock
-from transformers import AutoConfig
 
 import scaling_laws
 from scaling_laws.metrics import METRICS, Metric
-from scaling_laws.runs import Run, RunLogError, append_run
+from scaling_laws.runs import Run
 
 from .config import Config, Gate, hash_of, save_config
 from .data import load_data
-from .files import not_written
 from .general import GENERAL_KL
-from .models import ModelError
+from .log import Log
+from .models import ModelError, read_config
 from .prune import Plan, Rounding, plan_chain, schedule
 from .stages import Stages
 from .steps import Made, Steps
@@ -38,17 +34,6 @@ __all__ = ["LOG", "run_chain"]
 
 LOG = "runs.jsonl"
 """Name of the log in the output folder."""
-
-# Parts of a second and longer that another writer may hold the log.
-_LOCK_S = 60.0
-# What two rows of one model may differ in: clocks, and who computed it. A parent is named after the
-# models that were scored, for which `evaluate.pruned` decides.
-_CIRCUMSTANCES = {
-    "answer_s", "code_version", "cpu_s", "gpu_hours", "machine", "parent_id", "schema_version",
-    "wall_s",
-}  # fmt: skip
-# A stage that is done anew adds float32 numbers in another order.
-_ROUNDING = 1e-4
 
 
 def run_chain(
@@ -77,7 +62,7 @@ def run_chain(
 
     Raises
     ------
-    ModelError, TrainingError, StorageError, ValueError
+    ModelError, TrainingError, OutOfMemory, StorageError, ValueError
         Whatever stops a step; a row with ``status = "failed"`` says so in the log, and the same
         call goes on from there. Among them, for a `run_id` that the log has with other scores: what
         a name of the configuration stands for is not what it was.
@@ -92,7 +77,7 @@ def run_chain(
     for note in data.notes:
         say(note)
     steps = Steps(config, data, Stages(out / "stages", accelerator), bar)
-    log = _Log(out / LOG, accelerator, say, _metrics(config))
+    log = Log(out / LOG, accelerator, say, _metrics(config))
     chain = _Chain(config, steps, log, data.task)
     chain.run()
     return out / LOG
@@ -110,7 +95,7 @@ class _Row:
 class _Chain:
     """One teacher and the students made from it."""
 
-    def __init__(self, config: Config, steps: Steps, log: _Log, task: Any) -> None:
+    def __init__(self, config: Config, steps: Steps, log: Log, task: Any) -> None:
         self.config, self.steps, self.log = config, steps, log
         self.chain_id = f"{config.name}-{config.hash}-s{config.seed}"
         prompt = [task.instruction, task.instruction_role, task.reason_marker, task.answer_marker]
@@ -172,7 +157,7 @@ class _Chain:
 
     def _students(self, teacher: _Row, taught: Mapping[str, Any]) -> None:
         prune = self.config.prune
-        original = AutoConfig.from_pretrained(teacher.made.path, local_files_only=True)
+        original = read_config(teacher.made.path)
         plans = plan_chain(
             original,
             prune.kept,
@@ -257,98 +242,6 @@ class _Chain:
                 row["parent_id"] = parent.run_id
             self.log.failed(row, name, error)
             raise
-
-
-class _Log:
-    """The log file, written by the first process; rows that are there already are not repeated."""
-
-    def __init__(
-        self,
-        path: Path,
-        accelerator: Accelerator,
-        report: Callable[[str], None],
-        metrics: Sequence[Metric],
-    ) -> None:
-        self.path, self.main, self.report = path, accelerator.is_main_process, report
-        self.metrics = metrics
-        self.earlier = self._failed()
-        accelerator.wait_for_everyone()  # else one could fail before another knows the earlier ones
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        if not self.main:
-            return
-        logged = self._rows().get(row["run_id"])
-        if logged is not None:
-            self._compare(row, logged)
-            return
-        try:
-            append_run(self.path, row, metrics=self.metrics, timeout=_LOCK_S)
-        except OSError as error:
-            raise not_written(self.path, error) from error
-        shown = {m: row[m] for m in ("task_f1", "task_nll", "quiz") if m in row}
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
-        self.report(f"{row['run_id']}: kept {row['kept']:.3f}, {scores}")
-
-    def _compare(self, row: Mapping[str, Any], logged: Mapping[str, Any]) -> None:
-        """Refuse a row that says of its model other than the log does.
-
-        A field that only one of them has is of another version.
-        """
-        run = Run.model_validate(row, context={"metrics": tuple(self.metrics)})
-        now = run.model_dump(exclude_none=True)
-        other = [
-            f"{name} = {logged[name]!r} there, {now[name]!r} now"
-            for name in sorted((now.keys() & logged.keys()) - _CIRCUMSTANCES)
-            if not _same(now[name], logged[name])
-        ]
-        if other:
-            raise ValueError(
-                f"{self.path} has {row['run_id']} with other results: {'; '.join(other)}. What the "
-                "names in the configuration stand for (data, teacher, student, texts) has changed "
-                "since, or the stages were done anew elsewhere. Use another out, or another name."
-            )
-        if now.get("parent_id") != logged.get("parent_id"):
-            self.report(
-                f"{row['run_id']} keeps the parent_id {logged.get('parent_id')} that it was logged "
-                "with, when evaluate.pruned was another."
-            )
-
-    def failed(self, row: Mapping[str, Any], name: str, error: Exception) -> None:
-        """Write a row for what failed: any process may, and of several the first one does."""
-        text = f"{type(error).__name__}: {error}"
-        chain = f"{row['chain_id']}/"
-        try:
-            with FileLock(f"{self.path}.failed.lock", timeout=_LOCK_S):
-                failed = self._failed()
-                if any(other.startswith(chain) for other in failed - self.earlier):
-                    return
-                number = sum(other.startswith(f"{name}.failed-") for other in failed) + 1
-                about = {"run_id": f"{name}.failed-{number}", "status": "failed", "error": text}
-                append_run(self.path, {**row, **about}, timeout=_LOCK_S)
-        except (OSError, RunLogError) as second:  # the disk that is full may be the log's
-            error.add_note(f"The log {self.path} could not be written either: {second}")
-
-    def _failed(self) -> set[str]:
-        return {name for name in self._rows() if ".failed-" in name}
-
-    def _rows(self) -> dict[str, dict[str, Any]]:
-        """Return the whole lines by run id; `scaling_laws.read_runs` reports torn ones."""
-        rows = {}
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
-        for line in lines:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                rows[str(row.get("run_id"))] = row
-        return rows
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two values are one, or measured numbers that differ by rounding."""
-    measured = all(isinstance(value, float) for value in (a, b)) and not (a % 1 == b % 1 == 0)
-    return math.isclose(a, b, rel_tol=_ROUNDING, abs_tol=_ROUNDING) if measured else a == b
 
 
 def _metrics(config: Config) -> list[Metric]:

@@ -91,7 +91,7 @@ def _packed(gguf: str | Path | None) -> Path:
 
 def _unpack(gguf: Path, out: Path) -> None:
     """Write a GGUF checkpoint as a plain model in 32 bits, without a chat template."""
-    options = {"gguf_file": gguf.name}
+    options = {"gguf_file": gguf.name, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **options)
     packed = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype="float32", **options)
     # A new model: the one that was read remembers that it came from a packed file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig
 
 from .cache import build_cache, open_cache
 from .config import Config, Replay, Train, essential, hash_of
@@ -21,12 +20,14 @@ from .evaluate import evaluate
 from .files import folder_content
 from .general import general_kl, lm_eval_scores
 from .generate import generate
+from .memory import OutOfMemory, explained, lower_batch
 from .models import (
     check_vocabularies,
     folder_identity,
     load_model,
     load_tokenizer,
     no_bars,
+    read_config,
     read_head,
     save_model,
 )
@@ -108,7 +109,7 @@ class Steps:
             )
             return {"examples": len(examples), **trained}
 
-        return Made.of(self.stages.run("adapt", inputs, make, together=True))
+        return Made.of(self._stage("adapt", inputs, make, together=True))
 
     def prune(self, parent: Made, plan: Plan) -> Made:
         """Cut a model to a plan's sizes, by importance on prompts of the task.
@@ -138,7 +139,7 @@ class Steps:
             save_model(student, tokenizer, folder / "model", dtype=self.config.model.dtype)
             return {"wall_s": time.perf_counter() - began}
 
-        return Made.of(self.stages.run("prune", inputs, make))
+        return Made.of(self._stage("prune", inputs, make))
 
     def teach(self, student: Made, teacher: Made) -> Made:
         """Distil the teacher into a student."""
@@ -187,7 +188,7 @@ class Steps:
             )
             return {"examples": len(places), **trained}
 
-        return Made.of(self.stages.run("teach", inputs, make, together=True))
+        return Made.of(self._stage("teach", inputs, make, together=True))
 
     def score(self, made: Made) -> dict[str, Any]:
         """Evaluate a model: its ``scores``, and its ``sizes`` as a row has them."""
@@ -233,7 +234,7 @@ class Steps:
             wall = time.perf_counter() - began
             return {"scores": scores, "sizes": _sizes(model), "wall_s": wall}
 
-        return dict(self.stages.run("score", {**inputs, **self._common}, make).result)
+        return dict(self._stage("score", {**inputs, **self._common}, make).result)
 
     def quiz(self, made: Made) -> dict[str, Any]:
         """Take the quiz alone."""
@@ -247,7 +248,32 @@ class Steps:
             result.save(folder)
             return dict(result.scores)
 
-        return dict(self.stages.run("quiz", inputs, make).result)
+        return dict(self._stage("quiz", inputs, make).result)
+
+    def _stage(
+        self,
+        kind: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any]],
+        *,
+        together: bool = False,
+    ) -> Stage:
+        """Do a step once; where memory ends in it, say which settings to lower."""
+
+        def ended() -> OutOfMemory:
+            if not together:
+                return lower_batch(f"doing the step {kind!r}", self.config.evaluate.batch)
+            return OutOfMemory(
+                f"out of memory before or after the training of the step {kind!r}. Set train.lora, "
+                "or train.parallel=fsdp under torchrun; with supervision.cache=hidden the teacher "
+                "is not in memory beside the student."
+            )
+
+        def made(folder: Path) -> Mapping[str, Any]:
+            with explained(ended):
+                return make(folder)
+
+        return self.stages.run(kind, inputs, made, together=together)
 
     @property
     def _common(self) -> dict[str, Any]:
@@ -266,8 +292,9 @@ class Steps:
         return [self.data.task.encode(e, tokenizer, format) for e in self.data.pool]
 
     def _check(self, teacher: Made, student: Any, tokenizer: Any) -> None:
-        config = AutoConfig.from_pretrained(teacher.path, local_files_only=True)
-        check_vocabularies(config, student.config, load_tokenizer(teacher.path), tokenizer)
+        check_vocabularies(
+            read_config(teacher.path), student.config, load_tokenizer(teacher.path), tokenizer
+        )
 
     def _prompts(self, tokenizer: Any) -> Iterator[dict[str, Tensor]]:
         """Pad prompts of the calibration set."""
@@ -305,7 +332,7 @@ class Steps:
             wall = time.perf_counter() - began
             return {"teacher": cache.manifest["teacher"], "wall_s": wall}
 
-        return self.stages.run("cache", inputs | options, make)
+        return self._stage("cache", inputs | options, make)
 
     def _cached(
         self,
@@ -358,7 +385,7 @@ class Steps:
             )
             return {"teacher": cache.manifest["teacher"], "texts": texts}
 
-        return self.stages.run("replay", inputs | {"dtype": self.config.model.dtype}, make)
+        return self._stage("replay", inputs | {"dtype": self.config.model.dtype}, make)
 
     def _replayed(self, base: Made, stage: Stage, replay: Replay, tokenizer: Any) -> Stream:
         """Make the stream of a model's own texts: its divergence from what it was."""

@@ -78,6 +78,15 @@ class Student:
             return nullcontext()
         return self.accelerator.no_sync(self.module)
 
+    def reshard(self) -> None:
+        """Give back what forward passes gathered that no backward pass follows.
+
+        The outermost module keeps embedding and last norm whole until its backward pass, and
+        `parameters` would be those, which the optimiser does not know.
+        """
+        if self._sharded:
+            self.module.reshard()
+
     def state(self) -> dict[str, Tensor]:
         """Return the trained weights whole and on the CPU; all processes must call it."""
         return {name: full_tensor(weight) for name, weight in self.parameters.items()}

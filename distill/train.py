@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from torch import Tensor
 from .batches import Batch, collate, micro_batches, step_indices, steps_in_epoch
 from .checkpoint import latest_checkpoint, save_checkpoint
 from .config import Train, essential, hash_of
+from .memory import explained
 from .progress import Progress
 from .streams import Stream
 from .student import Student, full_tensor, load_into, make_accelerator
@@ -170,7 +170,7 @@ class _Training:
         try:
             while self.step < self.total and not self._patience_ended():
                 before = time.perf_counter(), self.tokens
-                with self._explained():
+                with explained(self._memory_ended):
                     self._step()
                     self._measure()
                 now = time.perf_counter()
@@ -248,6 +248,7 @@ class _Training:
             batch = collate(self.validation, group, self.streams[0].w, n, accelerator.device)
             total += self.student.loss(batch, None, alpha=0.0).total
         self.student.module.train()
+        self.student.reshard()
         nll = accelerator.reduce(total, "sum").item()
         if all(nll < other for _, other in self.measured):
             self.best = self.student.state()
@@ -301,23 +302,13 @@ class _Training:
         for name in _SAVED:
             setattr(self, name, checkpoint.state[name])
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn the end of memory into an error that says what to change."""
-        try:
-            yield
-        except TrainingError:
-            raise
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            # PyTorch has no class of its own for the end of a CPU's memory.
-            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
-                raise
-            raise TrainingError(
-                f"out of memory at step {self.step}, with forward passes of up to "
-                f"{self.options.micro_tokens} tokens. Lower train.micro_tokens (results do not "
-                "depend on it), or set train.gradient_checkpointing=true, train.precision=bf16 or "
-                f"train.lora. {self._safe()}"
-            ) from error
+    def _memory_ended(self) -> TrainingError:
+        return TrainingError(
+            f"out of memory at step {self.step}, with forward passes of up to "
+            f"{self.options.micro_tokens} tokens. Lower train.micro_tokens (results do not "
+            "depend on it), or set train.gradient_checkpointing=true, train.precision=bf16 or "
+            f"train.lora. {self._safe()}"
+        )
 
     def _safe(self) -> str:
         checkpoint = None if self.folder is None else latest_checkpoint(self.folder)

@@ -9,10 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from transformers import AutoConfig
-
 from distill.config import Config, Data, hash_of, save_config
 from distill.data import Dataset, load_data
+from distill.models import read_config
 from distill.prune import Rounding, plan_chain, schedule
 from distill.stages import Stage, Stages
 from distill.steps import Made, Steps
@@ -75,7 +74,7 @@ def stages_of(config: Config) -> list[str]:
         return names.keys
     prune, parent = config.prune, teacher
     plans = plan_chain(
-        AutoConfig.from_pretrained(config.model.teacher, local_files_only=True),
+        read_config(config.model.teacher),
         prune.kept,
         kept_of=prune.kept_of,
         split=prune.split,

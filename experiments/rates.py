@@ -14,13 +14,12 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from transformers import AutoConfig
 
 from distill.config import Config
 from distill.data import load_data
 from distill.evaluate import evaluate
 from distill.examples import Example
-from distill.models import load_model, load_tokenizer
+from distill.models import load_model, load_tokenizer, read_config
 from distill.prune import Plan, Rounding, plan_chain
 from distill.stages import Stages
 from distill.steps import Made, Steps
@@ -71,7 +70,7 @@ def rates(
 
 def _plan(config: Config, teacher: Made, kept: float) -> Plan:
     prune = config.prune
-    original = AutoConfig.from_pretrained(teacher.path, local_files_only=True)
+    original = read_config(teacher.path)
     rounding = Rounding(**prune.round.model_dump())
     return plan_chain(
         original, (kept,), kept_of=prune.kept_of, split=prune.split, rounding=rounding

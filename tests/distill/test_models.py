@@ -1,5 +1,6 @@
 """Model folders that would be wrong without a word are refused."""
 
+import io
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from distill.models import (
     folder_identity,
     load_model,
     load_tokenizer,
+    read_config,
     read_head,
     save_model,
 )
@@ -86,6 +88,70 @@ def test_truncated_weights(saved):
     file = path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ModelError, match="can't be loaded"):
+        load_model(path)
+
+
+EVIL = """
+import pathlib
+pathlib.Path({mark!r}).write_text("ran")
+from transformers import Qwen3Config, Qwen3ForCausalLM
+class EvilConfig(Qwen3Config):
+    model_type = {kind!r}
+class EvilModel(Qwen3ForCausalLM):
+    config_class = EvilConfig
+"""
+
+
+@pytest.fixture
+def evil(saved, tmp_path, monkeypatch):
+    """Return a function that gives a folder code of its own; the terminal says yes to all."""
+
+    def make(kind):
+        path = saved()
+        config = json.loads((path / "config.json").read_text())
+        classes = {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.EvilModel"}
+        config |= {"model_type": kind, "auto_map": classes}
+        (path / "config.json").write_text(json.dumps(config))
+        (path / "evil.py").write_text(EVIL.format(mark=str(tmp_path / "ran"), kind=kind))
+        return path
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
+    yield make
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("load", [load_model, read_config])
+def test_code_of_a_folder_is_not_run(evil, load):
+    path = evil("evil")
+    said = rf"^{path}.*Python code of its own \(auto_map in config.json\), which is never run.*Take"
+    with pytest.raises(ModelError, match=said):
+        load(path)
+
+
+def test_a_model_that_transformers_knows_needs_no_code_of_its_folder(evil):
+    path = evil("qwen3")
+    assert type(load_model(path)).__module__.startswith("transformers.")
+    assert type(read_config(path)).__module__.startswith("transformers.")
+    assert load_tokenizer(path).eos_token == "<eos>"
+
+
+def test_code_of_a_tokenizer_is_not_run(evil):
+    path = evil("evil")
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="no tokenizer that can be .*auto_map in tokenizer_config"):
+        load_tokenizer(path)
+
+
+def test_pickled_weights(saved):
+    path = saved()
+    torch.save(load_file(path / "model.safetensors"), path / "pytorch_model.bin")
+    (path / "model.safetensors").unlink()
+    with pytest.raises(
+        ModelError, match=rf"^{path}.*pickled \(pytorch_model.bin\).*save_pretrained"
+    ):
         load_model(path)
 
 
