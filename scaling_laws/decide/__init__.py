@@ -21,7 +21,7 @@ _HOME = {
     "compare_origins": "origins",
     "by_class": "rare", "labels_needed": "labels", "marginal": "gains",
     "plan": "bills", "break_even": "economics", "pareto": "frontier", "limits": "horizon",
-    "surprise": "horizon", "design_power": "power", "grid_for": "power", "next_runs": "proposals",
+    "surprise": "surprises", "design_power": "power", "grid_for": "power", "next_runs": "proposals",
     "cascade": "relay",
 }  # fmt: skip
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from scaling_laws.decide.economics import break_even
     from scaling_laws.decide.frontier import pareto
     from scaling_laws.decide.gains import marginal
-    from scaling_laws.decide.horizon import limits, surprise
+    from scaling_laws.decide.horizon import limits
     from scaling_laws.decide.knees import knee
     from scaling_laws.decide.labels import labels_needed
     from scaling_laws.decide.origins import compare_origins
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from scaling_laws.decide.relay import cascade
     from scaling_laws.decide.result import Result, View, Why
     from scaling_laws.decide.students import smallest
+    from scaling_laws.decide.surprises import surprise
 
 
 def __getattr__(name: str) -> Any:

@@ -19,8 +19,8 @@ from scaling_laws.show import number
 
 __all__ = [
     "Limits", "check_interval", "check_positive", "check_share", "cost_limits", "decisive_run",
-    "one_point", "only_metric", "points_of", "row_of", "support_notes", "target_words",
-    "targets_of", "words_of",
+    "decisive_unit", "lying_beyond", "one_point", "only_metric", "points_of", "row_of",
+    "support_notes", "target_words", "targets_of", "words_of",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -299,12 +299,21 @@ def words_of(point: Mapping[str, Any]) -> str:
 
 def support_notes(joint: Joint, points: pd.DataFrame) -> tuple[Note, ...]:
     """Say how far beyond the log an answer lies."""
-    far = joint.support(points)
-    beyond = far[far["support"] == "outside"]
-    if len(beyond):
+    return lying_beyond(points, joint.support(points), (*joint.axes, *joint.factors))
+
+
+def lying_beyond(points: pd.DataFrame, far: pd.DataFrame, names: Sequence[str]) -> tuple[Note, ...]:
+    """Say of points with a known ``distance`` and ``support`` which lies farthest beyond the log.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Axes and factors that tell points apart.
+    """
+    if (far["support"] == "outside").any():
         row = int(np.argmax(far["distance"].to_numpy()))
         given = row_of(points, row)
-        point = {k: given[k] for k in (*joint.axes, *joint.factors) if k in given}
+        point = {k: given[k] for k in names if k in given}
         sentence = (
             f"{words_of(point)} lies outside the log, {far['distance'].iloc[row]:.2g} of its "
             "log-range beyond; add runs nearer to it before relying on this."
@@ -325,30 +334,38 @@ def decisive_run(
     Parameters
     ----------
     question : callable or mapping
-        Of the fit of this metric (its main form): a number, or a point to predict at.
+        Of the fit of this metric (its main form): a number, or a point to predict at. Infinity is
+        an answer: it moves farther than any number. NaN is none, and is counted.
     what : str
         What the number is.
     """
-    one = main_fit(joint.fits[name])
+    return decisive_unit(main_fit(joint.fits[name]), question, what)
+
+
+def decisive_unit(one: Fit, question: Callable[[Fit], float] | Mapping[str, Any], what: str) -> str:
+    """Say without which unit of the log of a fit an answer moves most; as `decisive_run`."""
     try:
-        found = one.influence(question).frame
+        found = one.influence(question)
     except ValueError as why:
         return f"no run could be left out: {why}"
-    moved = found[np.isfinite(found["change"])]
-    if not len(moved):
-        return "without any one of the runs the answer stays open"
-    first = row_of(moved, int(np.argmax(np.abs(moved["change"].to_numpy(dtype=float)))))
-    kind, which = one.problem.unit_kind, str(first["which"])
-    if first["change"] == 0:
-        return f"no single {kind} moves the answer"
+    answers, base = found.frame["answer"].to_numpy(dtype=float), found.answer
+    known = ~np.isnan(answers)
+    with np.errstate(invalid="ignore"):
+        moved = np.where(known & (answers != base), np.abs(answers - base), 0.0)
+    kind, missing = found.kind, int((~known).sum())
+    lost = f"; without {missing} of {len(known)} there is none to ask" * bool(missing)
+    if not moved.max() > 0:
+        return f"no single {kind} moves the answer{lost}"
+    first = row_of(found.frame, int(np.argmax(moved)))
+    which, answer = str(first["which"]), float(first["answer"])
     # A row of no chain is one run.
     kind = "run at" if kind == "chain" else kind
     unit = which if which.startswith(("chain", kind)) else f"the {kind} {which}"
-    without, base = float(first["answer"]), float(first["answer"]) - float(first["change"])
     digits = 3
-    while digits < 6 and number(without, digits) == number(base, digits):
+    while digits < 6 and number(answer, digits) == number(base, digits):
         digits += 1
-    return f"without {unit} {what} is {number(without, digits)} instead of {number(base, digits)}"
+    ends = f"{number(answer, digits)} instead of {number(base, digits)}"
+    return f"without {unit} {what} is {ends}{lost}"
 
 
 def row_of(frame: pd.DataFrame, position: int) -> dict[str, Any]:

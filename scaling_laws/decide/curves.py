@@ -295,10 +295,8 @@ def divergence(
         raise ValueError(f"divergence is along kept; the fits are of {', '.join(joint.axes)}.")
     at = one_point(joint, point, ("kept",))
     kept = np.geomspace(1.0, float(joint.seen("kept")[0]), _POINTS // 3)
-    parts = [
-        _retention(joint, n, floor_of(joint, n, (floor or {}).get(n)), kept, at, level)
-        for n in names
-    ]
+    floors = [floor_of(joint, n, (floor or {}).get(n)) for n in names]
+    parts = [_retention(joint, n, f, kept, at, level) for n, f in zip(names, floors, strict=True)]
     mean, draws = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
     band = _lower_band(mean, draws, level)
     i, lower = int(np.argmax(mean)), float(band.max())
@@ -324,7 +322,10 @@ def divergence(
                   marks={"largest": place} if found else {}),
         values={"kept": place, "difference": float(mean[j]), "low": float(low[j]),
                 "high": float(high[j]), "lower": lower},
-        reason=partial(_why_divergence, joint, names, answer, place, at, found, level),
+        reason=partial(
+            _why_divergence, joint, names, answer, place, at,
+            float((draws[j] > 0).mean()) if found else None,
+        ),
         notes=notes * found + support_notes(joint, pd.DataFrame([{"kept": place, **at}])),
     )  # fmt: skip
 
@@ -357,11 +358,13 @@ def _not_shown(names: tuple[str, str], kept: Array, mean: Array, draws: Array, l
 
 def _why_divergence(
     joint: Joint, names: tuple[str, str], answer: str, place: float, at: Mapping[str, Any],
-    found: bool, level: float,
+    probability: float | None,
 ) -> Why:  # fmt: skip
+    """Take the share of draws in which the task keeps more there for the probability."""
     run = decisive_run(joint, names[1], {"kept": place, **at}, f"{names[1]} there")
+    found = probability is not None
     change = "runs there in which both fall alike" if found else "more seeds or test items there"
-    return Why(answer, 0.5 * (1.0 + level) if found else None, run, change)
+    return Why(answer, probability, run, change)
 
 
 def _roles(joint: Joint, task: str | None, general: str | None) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.decide.asking import check_share
+from scaling_laws.decide.asking import check_share, decisive_run
 from scaling_laws.decide.draws import Ask, Joint, joint_of, main_fit
 from scaling_laws.decide.fronts import Survivors, rivals, unbeaten
 from scaling_laws.decide.result import Result, View, Why
@@ -90,7 +90,8 @@ def pareto(
     -------
     Frontier
         ``frame``: the candidates, each score with ``_low`` and ``_high``, ``front`` (of the
-        estimates) and ``probability``, the likeliest first.
+        estimates), ``probability``, ``distance`` (largest overshoot beyond the log, in log-ranges
+        of its axis) and ``support`` ({inside, corner, outside}), the likeliest first.
 
     Raises
     ------
@@ -120,6 +121,8 @@ def pareto(
         frame[f"{name}_low"], frame[f"{name}_high"] = one.low, one.high
     frame["front"] = front
     frame["probability"] = found.share(table)
+    for name, values in joint.support(candidates).items():
+        frame[str(name)] = values.to_numpy()
     frame = frame.sort_values(["probability", names[0]], ascending=[False, True], kind="stable")
     return _result(joint, frame, names, found.count)
 
@@ -257,9 +260,13 @@ def _result(joint: Joint, frame: pd.DataFrame, costs: tuple[str, ...], draws: in
             f"error of up to {0.5 / np.sqrt(draws):.2g}."
         )
         notes.append(Note("fewer_draws", "info", sentence))
-    far = int((joint.support(frame)["distance"] > 0).sum())
-    if far:
-        sentence = f"{far} of {len(frame)} candidates lie beyond the log's axes: forecasts."
+    far = frame[frame["distance"] > 0]
+    if len(far):
+        farthest = far.iloc[int(np.argmax(far["distance"].to_numpy()))].to_dict()
+        sentence = (
+            f"{len(far)} of {len(frame)} candidates lie beyond the log: forecasts. The farthest, "
+            f"{_label(farthest, axes)}, lies {farthest['distance']:.2g} of its log-range beyond."
+        )
         notes.append(Note("outside", "warning", sentence))
     words = " and ".join((*joint.names, *costs))
     return Frontier(
@@ -282,12 +289,10 @@ def _why(joint: Joint, frame: pd.DataFrame, answer: str, axes: tuple[str, ...]) 
     """Ask the log about the candidate whose place is the least decided."""
     sure = frame["probability"].to_numpy(dtype=float)
     doubtful = frame.iloc[int(np.abs(sure - 0.5).argmin())].to_dict()
-    main = main_fit(joint.fits[joint.names[0]])
-    most = main.influence({a: doubtful[a] for a in (*joint.axes, *main.law.by)}).frame.iloc[0]
-    run = (
-        f"Without {most['which']} the score of {_label(doubtful, axes)}, the least decided "
-        f"candidate, moves by {float(most['change']):+.3g}"
-    )
+    law = main_fit(joint.fits[joint.first]).law
+    point = {a: doubtful[a] for a in (*(axis.name for axis in law.axis_list()), *law.by)}
+    what = f"{joint.first} at {_label(doubtful, axes)}, the least decided candidate,"
+    run = decisive_run(joint, joint.first, point, what)
     change = f"More runs near {_label(doubtful, axes)} (probability {doubtful['probability']:.2f})"
     likely = sure[sure >= 0.5]
     return Why(answer, float(likely.mean()) if len(likely) else None, run, change)

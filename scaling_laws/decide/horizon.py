@@ -1,34 +1,27 @@
-"""What a log has settled: how surprising a new run is, and what can't be answered yet."""
+"""What a log has not settled yet, and what would settle it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.decide.asking import check_share
-from scaling_laws.decide.draws import Ask, Fitted, Joint, joint_of, main_fit
+from scaling_laws.decide.asking import check_share, decisive_unit
+from scaling_laws.decide.draws import Fitted, joint_of, main_fit
 from scaling_laws.decide.result import Result, View, Why
-from scaling_laws.fitting import update
 from scaling_laws.forecast import Forecast
 from scaling_laws.halfwild import NoInterval
-from scaling_laws.problem import as_log
-from scaling_laws.result import Fit, Interval
-from scaling_laws.runs import Note
+from scaling_laws.result import Fit
 from scaling_laws.show import number
 from scaling_laws.uncertainty import printed, quantile_pair
-from scaling_laws.validation import choose
 from scaling_laws.verdict import judge_problem
 
-__all__ = ["limits", "surprise"]
+__all__ = ["limits"]
 
 Array = NDArray[np.float64]
 
-# Below this a run is called surprising.
-_RARE = 0.05
 # A limit whose score is closer to the top than this can't be told from it.
 _OPEN = 1e-3
 # Scaled singular values below this share of the largest leave a combination open.
@@ -37,174 +30,6 @@ _LOOSE = 1e-3
 _SURE = 0.9
 
 
-def surprise(
-    fitted: Ask,
-    runs: Any,
-    *,
-    question: Mapping[str, Any] | None = None,
-    level: float = 0.9,
-    rng: int | None = None,
-) -> Result:
-    """Tell how surprising new runs are under a forecast, and what they change.
-
-    ``p = 2 min(P(draw <= score), P(draw >= score))`` over draws of the curve, a run's noise and its
-    evaluation; ``z`` = distance from the median in robust standard deviations of the draws, on the
-    residual scale. All runs and metrics together: how often the largest of the draws' own ``|z|``
-    is as large.
-
-    Parameters
-    ----------
-    fitted : Fit, Forecast, or mapping of metric to one
-    runs : RunLog, DataFrame, path or list of dict
-        The new runs with their scores; not part of the fit.
-    question : mapping, optional
-        A point whose score (of the first metric) is asked before and after.
-    level : float
-        Of the answer's interval.
-
-    Returns
-    -------
-    Result
-        ``frame``: a row a run and metric: expected, low, high, observed, z, p. ``values``: ``p`` of
-        all together, and the answer before and after.
-
-    Raises
-    ------
-    ValueError
-        If a run lacks a score or an axis, or the level is not in (0, 1).
-    NoInterval
-        If the log cannot support an interval.
-    """
-    check_share(level, "level")
-    joint = joint_of(fitted, rng)
-    first = joint.metric(joint.names[0])
-    log = as_log(runs, first, None)
-    if len(log.rejected):
-        raise ValueError(f"surprise: {log.rejected['reason'].iloc[0]}")
-    rows: list[dict[str, Any]] = []
-    own: list[Array] = []
-    notes: list[Note] = []
-    for name in joint.names:
-        table, deviations, interval = _compare(joint, name, log.frame, level)
-        rows += table
-        own.append(deviations)
-        if interval == "run":
-            sentence = (
-                f"The evaluation noise of {name} is not known: the expected scatter is that of the "
-                "logged runs."
-            )
-            notes.append(Note("evaluation_unknown", "info", sentence))
-    frame = pd.DataFrame(rows)
-    largest = np.abs(np.concatenate(own)).max(0)
-    most = float(frame["z"].abs().max())
-    p = (1.0 + float((largest >= most).sum())) / (1.0 + len(largest))
-    values: dict[str, Any] = {"p": p, "z": most, "runs": len(log.frame)}
-    words = _surprise_words(frame, p, len(largest))
-    after = ""
-    if question is not None:
-        values |= _before_after(joint.fits[joint.names[0]], log, question, level)
-        after = (
-            f"; {joint.names[0]} at the asked point moves from {_ends(values, '')} to "
-            f"{_ends(values, '_after')}"
-        )
-    shown = frame.assign(at=np.arange(1, len(frame) + 1))
-    return Result(
-        question=f"How surprising are {len(log.frame)} new runs?",
-        answer=words + after + ".",
-        frame=frame,
-        view=View("at", "z", style="points", x_label="new run", y_label="z",
-                  lines={"1.64": 1.64, "-1.64": -1.64}, table=shown),
-        values=values,
-        found=True,
-        reason=Why(words, None, "", _advice(p)),
-        notes=tuple(notes),
-    )  # fmt: skip
-
-
-def _compare(
-    joint: Joint, name: str, frame: pd.DataFrame, level: float
-) -> tuple[list[dict[str, Any]], Array, Interval]:
-    """Return a row a run, and every draw's deviation ``[runs, draws]`` in the same units."""
-    if name not in frame.columns or frame[name].isna().any():
-        raise ValueError(f"surprise: a new run has no {name}; leave it out, or ask without {name}.")
-    log = main_fit(joint.fits[name]).model.link.kind == "log"
-    observed = frame[name].to_numpy(dtype=float)
-    interval: Interval = "score"
-    drawn = np.empty((len(frame), joint.count))
-    try:
-        joint.values(name, frame.iloc[[0]], interval)
-    except NoInterval:
-        interval = "run"
-    for i in range(len(frame)):
-        drawn[i] = joint.values(name, frame.iloc[[i]], interval, which=i)[0]
-    low, high = quantile_pair(drawn.copy(), level)
-    below = (drawn <= observed[:, None]).sum(1)
-    above = (drawn >= observed[:, None]).sum(1)
-    p = np.minimum(2.0 * (1.0 + np.minimum(below, above)) / (1.0 + joint.count), 1.0)
-    scale, seen = (np.log(drawn), np.log(observed)) if log else (drawn, observed)
-    middle = np.median(scale, axis=1, keepdims=True)
-    ends = np.quantile(scale, [0.1587, 0.8413], axis=1)
-    sd = np.maximum(0.5 * (ends[1] - ends[0]), 1e-300)[:, None]
-    z = (seen - middle[:, 0]) / sd[:, 0]
-    expected = np.median(drawn, axis=1)
-    axes = [a for a in (*joint.axes, *joint.factors) if a in frame.columns]
-    rows = [
-        {"metric": name, **{a: frame[a].iloc[i] for a in axes}, "expected": expected[i],
-         "low": low[i], "high": high[i], "observed": observed[i], "z": z[i], "p": p[i]}
-        for i in range(len(frame))
-    ]  # fmt: skip
-    return rows, (scale - middle) / sd, interval
-
-
-def _surprise_words(frame: pd.DataFrame, p: float, draws: int) -> str:
-    worst = frame.iloc[int(np.abs(frame["z"].to_numpy(dtype=float)).argmax())].to_dict()
-    least = "p < " if p <= 1.5 / (1 + draws) else "p = "
-    size = f"{least}{max(p, 1.0 / (1 + draws)):.2g}"
-    word = "surprising" if p < _RARE else "not surprising"
-    return (
-        f"The new runs are {word} ({size}): the farthest has {worst['metric']} "
-        f"{worst['observed']:.4g} where {worst['expected']:.4g} was expected "
-        f"(z = {worst['z']:+.1f})"
-    )
-
-
-def _advice(p: float) -> str:
-    if p < _RARE:
-        return "Repeat the farthest run with another seed before the law is changed"
-    return "Add the runs to the log"
-
-
-def _before_after(
-    fitted: Fitted, log: Any, question: Mapping[str, Any], level: float
-) -> dict[str, float]:
-    after = update(fitted, log) if isinstance(fitted, Fit) else _chosen_again(fitted, log)
-    out: dict[str, float] = {}
-    for one, ending in ((fitted, ""), (after, "_after")):
-        found = one.predict(dict(question), level=level)
-        if len(found) != 1:
-            raise ValueError(f"surprise: question has {len(found)} points; give one.")
-        for column, name in (("estimate", "answer"), ("low", "low"), ("high", "high")):
-            out[name + ending] = float(found[column].iloc[0])
-    return out
-
-
-def _chosen_again(fitted: Forecast, log: Any) -> Forecast:
-    """Weigh the forms again with the new runs."""
-    old = fitted.best.problem.frame.sort_index()
-    both = pd.concat([old, log.frame], ignore_index=True)
-    again = choose([f.law for f in fitted.fits.values()], both, fitted.metric,
-                   by=fitted.rolled.axis, rng=fitted.best.seed)  # fmt: skip
-    return again.forecast
-
-
-def _ends(values: Mapping[str, float], ending: str) -> str:
-    return (
-        f"{values['answer' + ending]:.4g} ({values['low' + ending]:.4g} to "
-        f"{values['high' + ending]:.4g})"
-    )
-
-
-# --- limits ---------------------------------------------------------------------------------------
 def limits(fitted: Fitted, *, level: float = 0.9) -> Result:
     """List what the log can't answer yet, and what would be needed.
 
@@ -256,9 +81,23 @@ def limits(fitted: Fitted, *, level: float = 0.9) -> Result:
         view=View("subject", "no", style="bars", y_label="settled (1) or not (0)", table=drawn),
         values=values,
         found=bool(len(unsettled) == 0),
-        reason=Why(answer, None, "", str(unsettled.iloc[0]) if len(unsettled) else ""),
+        reason=partial(_why_limits, one, answer, str(unsettled.iloc[0]) if len(unsettled) else ""),
         notes=tuple(n for n in one.notes if n.severity != "info"),
     )  # fmt: skip
+
+
+def _why_limits(one: Fit, answer: str, change: str) -> Why:
+    """Ask the log about the best score, where the law has one: all else is about the whole log."""
+    names = [n for n in one.model.names if one.model.param(n).role == "limit"]
+    if not names:
+        return Why(answer, change=change)
+
+    def best(fit: Fit) -> float:
+        return float(_limit(fit, names[0], at_estimate=True)[0])
+
+    label = names[0].partition("[")[2].rstrip("]")
+    what = f"the best {one.metric.name}" + f" of {label}" * bool(label)
+    return Why(answer, None, decisive_unit(one, best, what), change)
 
 
 def _ends_reached(one: Fit) -> list[tuple[str, bool, str]]:

@@ -9,8 +9,8 @@ that a fit is one matrix product and the test a parametric bootstrap of the smoo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ _LEVELS = 7
 # nominal size; at this one smooth truths have a knee in .5 % of logs, the steepest in 1 %.
 _SIZE = 0.002
 _DRAWS = 999
+# Sets of levels whose shapes are kept: those of a log, and of it without each of its runs.
+_KEPT = 64
 
 
 def knee(
@@ -120,6 +122,17 @@ class _Data:
     floor: float
     metric: str
 
+    def without(self, i: int) -> _Data:
+        """Return all runs but one."""
+        kept, y, variance = (np.delete(v, i) for v in (self.kept, self.y, self.variance))
+        return replace(self, kept=kept, y=y, variance=variance)
+
+    def run(self, i: int) -> str:
+        """Name a run by its fraction kept, and by its score where several have that."""
+        where = f"the run at kept {number(self.kept[i])}"
+        alone = (self.kept == self.kept[i]).sum() == 1
+        return where if alone else f"{where} with {self.metric} {number(self.y[i] + self.floor)}"
+
 
 def _rows(problem: Problem, at: Mapping[str, Any], floor: float) -> _Data:
     frame = problem.frame
@@ -146,7 +159,7 @@ def _grid(*axes: Array) -> list[Array]:
     return [g.ravel()[:, None] for g in np.meshgrid(*axes, indexing="ij")]
 
 
-@cache
+@lru_cache(_KEPT)
 def _smooth(kept: tuple[float, ...]) -> Array:
     """Smooth falls ``[shapes, rows]``, 1 at kept 1."""
     v = np.array(kept)[None]
@@ -165,7 +178,7 @@ def _smooth(kept: tuple[float, ...]) -> Array:
     )  # fmt: skip
 
 
-@cache
+@lru_cache(_KEPT)
 def _hinges(kept: tuple[float, ...]) -> tuple[Array, Array]:
     """Hinges ``[shapes, rows]`` and their knees: two levels at least on either side."""
     v = np.array(kept)[None]
@@ -187,28 +200,54 @@ def _best(shapes: Array, y: Array, weight: Array) -> tuple[Array, NDArray[np.int
 
 
 # --- the test -------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """Hinge against the best smooth curve: their fits, the noise's draws, and how often by chance.
+
+    ``place`` holds the knee, and the knees of the hinge with noise.
+    """
+
+    p_value: float
+    smooth: Array
+    bent: Array
+    place: Array
+
+    @property
+    def found(self) -> bool:
+        return self.p_value <= _SIZE
+
+    @property
+    def knee(self) -> float:
+        return float(self.place[0])
+
+    @classmethod
+    def of(cls, data: _Data, seed: int) -> _Test:
+        key = tuple(float(v) for v in data.kept)
+        smooth, (hinges, knees) = _smooth(key), _hinges(key)
+        weight, df = 1.0 / data.variance, len(key) - 3
+
+        def statistic(y: Array) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
+            plain, i = _best(smooth, y, weight)
+            bent, j = _best(hinges, y, weight)
+            least = np.maximum(np.minimum(plain, bent) / df, float(data.known))
+            return (plain - bent) / np.maximum(least, 1e-300), least, i, j
+
+        observed, least, i, j = statistic(data.y[None])
+        source = np.random.default_rng((seed, 7))
+        error = np.sqrt(data.variance * least[0]) * source.standard_normal((_DRAWS, len(key)))
+        curve, hinge = (
+            _fitted(shape, data.y, weight) for shape in (smooth[i[0]], hinges[j[0]])
+        )  # fmt: skip
+        null = statistic(curve + error)[0]
+        p_value = (1.0 + float((null >= observed[0]).sum())) / (_DRAWS + 1.0)
+        again = _best(hinges, hinge + error, weight)[1]
+        return cls(p_value, curve, hinge, knees[np.append(j, again)])
+
+
 def _tested(question: str, data: _Data, joint: Joint, level: float) -> Result:
-    key = tuple(float(v) for v in data.kept)
-    smooth, (hinges, knees) = _smooth(key), _hinges(key)
-    weight = 1.0 / data.variance
-    df = len(key) - 3
-
-    def statistic(y: Array) -> tuple[Array, Array, NDArray[np.intp], NDArray[np.intp]]:
-        plain, i = _best(smooth, y, weight)
-        bent, j = _best(hinges, y, weight)
-        least = np.maximum(np.minimum(plain, bent) / df, float(data.known))
-        return (plain - bent) / np.maximum(least, 1e-300), least, i, j
-
-    observed, least, i, j = statistic(data.y[None])
-    source = np.random.default_rng((joint.seed, 7))
-    sd = np.sqrt(data.variance * least[0])
-    error = sd * source.standard_normal((_DRAWS, len(key)))
-    null = statistic(_fitted(smooth[i[0]], data.y, weight) + error)[0]
-    p_value = (1.0 + float((null >= observed[0]).sum())) / (_DRAWS + 1.0)
-    bent = _fitted(hinges[j[0]], data.y, weight)
-    place = knees[statistic(bent + error)[3]]
-    low, high = (float(v[0]) for v in quantile_pair(place[None], level))
-    k, found = float(knees[j[0]]), p_value <= _SIZE
+    test = _Test.of(data, joint.seed)
+    low, high = (float(v[0]) for v in quantile_pair(test.place[None, 1:].copy(), level))
+    k, found, p_value = test.knee, test.found, test.p_value
     values = {
         "verdict": "found" if found else "none",
         "knee": k if found else None,
@@ -226,11 +265,12 @@ def _tested(question: str, data: _Data, joint: Joint, level: float) -> Result:
         if found
         else "more test items, seeds, or levels where the fall begins"
     )
-    frame = _frame(data, _fitted(smooth[i[0]], data.y, weight), bent)
+    frame = _frame(data, test.smooth, test.bent)
     return Result(
         question=question, answer=answer, frame=frame, values=values, found=found,
         view=_view(frame, data.metric, {"knee": k} if found else {}),
-        reason=partial(_why, answer, 1.0 - p_value if found else None, data, change),
+        # A p value is no probability that there is a knee.
+        reason=lambda: Why(answer, None, _decisive(data, test, joint.seed), change),
     )  # fmt: skip
 
 
@@ -238,14 +278,34 @@ def _fitted(shape: Array, y: Array, weight: Array) -> Array:
     return shape * float((shape * y) @ weight) / max(float((shape * shape) @ weight), 1e-300)
 
 
-def _why(answer: str, probability: float | None, data: _Data, change: str) -> Why:
-    """Name the run whose score stands farthest from its neighbours' line: the knee hangs on it."""
-    order = np.argsort(data.kept)
-    v, y = data.kept[order], data.y[order]
-    away = np.abs(y[1:-1] - np.interp(v[1:-1], v[[0, -1]], y[[0, -1]]))
-    at = 1 + int(np.argmax(away))
-    run = f"the run at kept {number(v[at])} bends the curve most"
-    return Why(answer, probability, run, change)
+def _decisive(data: _Data, whole: _Test, seed: int) -> str:
+    """Say without which run the answer moves most: another verdict, another knee, another p."""
+    parts = [data.without(i) for i in range(len(data.kept))]
+    tests = {
+        i: _Test.of(part, seed)
+        for i, part in enumerate(parts)
+        if len(np.unique(part.kept)) >= _LEVELS
+    }
+    short = len(parts) - len(tests)
+    few = f"without {short} of {len(parts)} runs there are fewer than {_LEVELS} levels"
+    if not tests:
+        return f"without any one of the runs there are fewer than {_LEVELS} levels"
+    turned = [i for i, test in tests.items() if test.found != whole.found]
+    if turned:
+        at = max(turned, key=lambda i: abs(tests[i].p_value - whole.p_value))
+        one = tests[at]
+        verdict = (
+            f"there is a knee at kept {number(one.knee)}" if one.found
+            else "a smooth curve explains the runs"
+        )  # fmt: skip
+        words = f"{verdict} (p = {one.p_value:.2g})"
+    elif whole.found:
+        at = max(tests, key=lambda i: abs(tests[i].knee - whole.knee))
+        words = f"the knee is at kept {number(tests[at].knee)} instead of {number(whole.knee)}"
+    else:
+        at = max(tests, key=lambda i: abs(tests[i].p_value - whole.p_value))
+        words = f"p is {tests[at].p_value:.2g} instead of {whole.p_value:.2g}"
+    return f"without {data.run(at)} {words}" + f"; {few}" * bool(short)
 
 
 def _not_identifiable(question: str, data: _Data, levels: Array) -> Result:

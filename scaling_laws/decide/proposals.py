@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.chains import position_of
-from scaling_laws.decide.asking import check_positive, check_share
+from scaling_laws.decide.asking import check_positive, check_share, decisive_run, row_of, words_of
 from scaling_laws.decide.draws import Fitted, Joint, joint_of, main_fit
 from scaling_laws.decide.reduction import Batch, alone, best_batch, gather
 from scaling_laws.decide.result import Result, View, Why
@@ -122,7 +123,7 @@ def next_runs(
     limit = np.inf if budget is None else float(budget)
     batch = best_batch(beliefs, noise, costs, size, limit, repeats)
     frame = _table(candidates, alone(beliefs, noise), costs, batch)
-    return _result(fitted, frame, batch, asked, answer, level, question, budget)
+    return _result(joint, frame, batch, asked, answer, level, question, budget)
 
 
 # --- what is believed -----------------------------------------------------------------------------
@@ -242,10 +243,10 @@ def _table(candidates: pd.DataFrame, reduction: Array, costs: Array, batch: Batc
 
 
 def _result(
-    fitted: Fitted, frame: pd.DataFrame, batch: Batch, asked: Array, answer: float | None,
+    joint: Joint, frame: pd.DataFrame, batch: Batch, asked: Array, answer: float | None,
     level: float, question: Asked, budget: float | None,
 ) -> Proposal:  # fmt: skip
-    best = main_fit(fitted)
+    best = main_fit(joint.fits[joint.first])
     axes = [*(a.name for a in best.law.axis_list()), *best.law.by]
     share = batch.left[-1] if batch.left else 1.0
     values: dict[str, Any] = {
@@ -256,9 +257,8 @@ def _result(
     if answer is not None:
         log = best.model.link.kind == "log" and not callable(question)
         values |= _ends(asked[0], answer, share, level, log)
-    if not callable(question) and _is_far(fitted, question):
-        notes.append(Note("outside", "info", _OUTSIDE))
     chosen = frame[frame["runs"] > 0]
+    notes += [*_far(best, question), *_far_runs(joint, chosen)]
     if not len(chosen):
         words = "no candidate tells anything of the answer within the budget"
     else:
@@ -283,7 +283,7 @@ def _result(
         view=View("cost", "reduction", style="points", log_x=True),
         values=values,
         found=len(chosen) > 0,
-        reason=lambda: _why(fitted, words, frame, question),
+        reason=partial(_why, joint, words, frame, question),
         notes=tuple(notes),
     )
 
@@ -291,10 +291,6 @@ def _result(
 _FIRST_ORDER = (
     "Expected reductions are first order in the draws, under the fitted forms and their noise; "
     "what a run really tells depends on its score."
-)
-_OUTSIDE = (
-    "The question lies beyond the log, where a wrong form errs more than its draws say; a run at "
-    "the asked point itself is the only check of the form there."
 )
 
 
@@ -312,10 +308,35 @@ def _ends(drawn: Array, answer: float, share: float, level: float, log: bool) ->
     )
 
 
-def _is_far(fitted: Fitted, question: Mapping[str, Any] | pd.DataFrame) -> bool:
-    best = main_fit(fitted)
+def _far(best: Fit, question: Asked) -> tuple[Note, ...]:
+    """Say how far beyond the log the asked point lies, or the farthest of several."""
+    if callable(question):
+        return ()
     points = table_of(best.problem, question, {})
-    return bool((best.predict(points)["distance"] > 0).any())
+    distance = best.predict(points)["distance"].to_numpy(dtype=float)
+    row = int(np.argmax(distance))
+    if not distance[row] > 0:
+        return ()
+    sentence = (
+        f"The question, {words_of(row_of(points, row))}, lies {distance[row]:.2g} of its log-range "
+        "beyond the log, where a wrong form errs more than its draws say; a run at the asked point "
+        "itself is the only check of the form there."
+    )
+    return (Note("outside", "info", sentence),)
+
+
+def _far_runs(joint: Joint, chosen: pd.DataFrame) -> tuple[Note, ...]:
+    """Say how far beyond the log the runs lie that are chosen."""
+    far = joint.support(chosen)["distance"].to_numpy(dtype=float) if len(chosen) else np.zeros(1)
+    k = int((far > 0).sum())
+    if not k:
+        return ()
+    sentence = (
+        f"Of {len(chosen)} chosen runs {k} {'lies' if k == 1 else 'lie'} beyond the log, the "
+        f"farthest by {far.max():.2g} of its log-range: what such a run is expected to tell rests "
+        "on the form."
+    )
+    return (Note("runs_outside", "info", sentence),)
 
 
 def _words(row: Mapping[Any, Any], axes: Sequence[str]) -> str:
@@ -339,12 +360,13 @@ def _asked_words(question: Asked, best: Fit) -> str:
     return f"{best.metric.name} at {at}"
 
 
-def _why(fitted: Fitted, words: str, frame: pd.DataFrame, question: Asked) -> Why:
-    best = main_fit(fitted)
+def _why(joint: Joint, words: str, frame: pd.DataFrame, question: Asked) -> Why:
+    best = main_fit(joint.fits[joint.first])
     run = ""
     if not isinstance(question, pd.DataFrame):
-        most = best.influence(question).frame.iloc[0]
-        run = f"Without {most['which']} the answer moves by {float(most['change']):+.3g}"
+        run = decisive_run(joint, joint.first, question, "the answer")
+    elif len(question) == 1:
+        run = decisive_run(joint, joint.first, row_of(question, 0), "the answer")
     after = frame[frame["runs"] == 0].head(1)
     axes = [*(a.name for a in best.law.axis_list()), *best.law.by]
     change = ""

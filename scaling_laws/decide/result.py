@@ -27,10 +27,12 @@ class Why:
     answer : str
         In words.
     probability : float or None
-        That it holds; None where the question has none.
+        That it holds, or that targets are met there; None where the question has none: a p value
+        is not one.
     run : str
-        The unit (chain, else configuration) of the log without which the answer moves most, and by
-        how much.
+        The unit (chain, else configuration; of a knee the run) of the log without which the answer
+        moves most, each left out in turn, and what it would be. Empty where an answer is of no log,
+        or of all of it.
     change : str
         The first thing that would change the answer.
     """

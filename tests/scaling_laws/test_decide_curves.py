@@ -1,11 +1,14 @@
 """Retention along kept: half point, safe range, knee, divergence, and how often they err."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import norm
 
 import scaling_laws as sl
+from scaling_laws.decide.draws import joint_of
 from scaling_laws.decide.knees import _best, _smooth
 from scaling_laws.study import Noise
 
@@ -113,6 +116,47 @@ def test_divergence_takes_floors_of_its_metrics(pair):
         sl.decide.divergence(pair, floor={"quiz": 0.25})
 
 
+@pytest.mark.parametrize(
+    ("seed", "found", "told"),
+    [
+        (2, True, r"without the run at kept (\S+) the knee is at kept (\S+) instead of (\S+)"),
+        (9, True, r"without the run at kept (\S+) a smooth curve explains the runs \(p = (\S+)\)"),
+        (13, False, r"without the run at kept (\S+) there is a knee at kept (\S+) \(p = (\S+)\)"),
+    ],
+)
+def test_the_run_that_matters_to_a_knee_is_found_by_leaving_each_out(seed, found, told):
+    """Asked again by hand without each run: whether there is a knee, and where."""
+    runs = scores_of(lambda v: hinge(v, width=0.9), 8, np.random.default_rng(seed))
+    whole = sl.decide.knee(collapse(runs))
+    assert whole.found == found
+    # That a smooth curve is refused at .001 is no probability of a knee.
+    assert whole.why.probability is None
+    which = re.fullmatch(told, whole.why.run)
+    assert which
+    without = [sl.decide.knee(collapse(runs.drop(index=i))).values for i in runs.index]
+    at = next(i for i in runs.index if sl.show.number(runs["kept"][i]) == which[1])
+    if "instead" in told:
+        assert all(one["verdict"] == "found" for one in without)
+        moved = [abs(one["knee"] - whole.values["knee"]) for one in without]
+        assert moved[at] == max(moved)
+        assert which[2] == sl.show.number(without[at]["knee"])
+    else:
+        turned = [one["p_value"] for one in without
+                  if one["verdict"] != whole.values["verdict"]]  # fmt: skip
+        far = max(turned, key=lambda p: abs(p - whole.values["p_value"]))
+        assert without[at]["p_value"] == far
+
+
+def test_seven_levels_leave_too_few_without_any_run():
+    found = sl.decide.knee(collapse(scores_of(hinge, 7, np.random.default_rng(0))))
+    assert found.why.run == "without any one of the runs there are fewer than 7 levels"
+    runs = scores_of(hinge, 7, np.random.default_rng(0))
+    twice = pd.concat([runs, runs.iloc[:2].assign(task_accuracy=[0.02, 0.03])], ignore_index=True)
+    told = sl.decide.knee(collapse(twice)).why.run
+    assert told.endswith("; without 5 of 9 runs there are fewer than 7 levels")
+    assert re.search(r"the run at kept 0\.\d+ with task_accuracy \S+ ", told)
+
+
 def test_five_levels_never_show_a_knee():
     found = sl.decide.knee(collapse(scores_of(hinge, 5, np.random.default_rng(0))))
     assert found.values["verdict"] == "not identifiable"
@@ -130,6 +174,18 @@ def test_divergence_is_found_where_general_knowledge_collapses_first(pair):
     assert turned.answer.startswith("none shown: it is task_accuracy that keeps ")
     assert turned.answer.split(" more of its skill")[0].split("keeps ")[1] in found.answer
     assert turned.answer.endswith(found.answer[found.answer.index("at kept") :])
+
+
+def test_the_probability_of_a_divergence_is_a_share_of_draws(pair):
+    found = sl.decide.divergence(pair)
+    joint = joint_of(pair)
+    points = pd.DataFrame({"kept": [found.values["kept"], 1.0]})
+    left = {}
+    for name, fit in pair.items():
+        above = joint.values(name, points) - fit.metric.floor
+        left[name] = above[0] / above[1]
+    assert found.why.probability == np.mean(left["task_accuracy"] > left["mmlu"])
+    assert sl.decide.divergence(pair, task="mmlu", general="task_accuracy").why.probability is None
 
 
 def test_divergence_needs_to_know_which_metric_is_which(pair):

@@ -11,6 +11,7 @@ from scaling_laws.decide import frontier, fronts, pareto
 from scaling_laws.decide import sampled as module
 from scaling_laws.decide.draws import joint_of
 from scaling_laws.decide.sampled import Tails, near, sampled
+from scaling_laws.show import number
 from scaling_laws.study import Noise
 from scaling_laws.uncertainty import quantile_pair
 from tests.logs import grid
@@ -126,6 +127,35 @@ def test_of_more_survivors_than_can_be_held_every_other_draw_is_asked(fits, monk
     values = np.stack([joint.values(name, offered)[:, some] for name in joint.names])
     expected = share(values, offered[["price"]].to_numpy().T)
     assert np.array_equal(found.frame["probability"].loc[offered.index], expected)
+
+
+def test_a_front_says_how_far_beyond_the_log_each_candidate_lies(fits):
+    """Whatever index the candidates have."""
+    offered = grid(examples=[1500, 50000, 1.6e6], kept=[1.0, 0.2], format=["cot", "label"])
+    offered = offered.assign(price=offered["kept"]).set_axis([5, 5, 3] * 4)
+    found = pareto(fits, offered)
+    examples = np.log(found.frame["examples"] / 200000) / np.log(200000 / 3000)
+    fewer = np.log(3000 / found.frame["examples"]) / np.log(200000 / 3000)
+    smaller = np.log(0.37 / found.frame["kept"]) / np.log(1 / 0.37)
+    distance = np.maximum.reduce([examples, fewer, smaller, 0 * smaller])
+    assert np.allclose(found.frame["distance"], distance)
+    assert ((found.frame["support"] == "outside") == (distance > 0)).all()
+    (note,) = (n for n in found.notes if n.code == "outside")
+    assert note.sentence.startswith(f"{(distance > 0).sum()} of 12 candidates lie beyond the log")
+    assert f"kept 0.200, format {'cot'}, lies {distance.max():.2g} of its" in note.sentence
+    assert not any(n.code == "outside" for n in pareto(fits, LOG.assign(price=1.0)).notes)
+
+
+def test_the_run_that_matters_to_a_front_moves_the_least_decided_candidate(fits):
+    found = pareto(fits, LOG.assign(price=LOG["kept"]))
+    doubtful = found.frame.iloc[int((found.frame["probability"] - 0.5).abs().argmin())]
+    point = {name: doubtful[name] for name in ("examples", "kept", "format")}
+    most = fits["task_accuracy"].influence(point).frame
+    first = most.iloc[most["change"].abs().argmax()]
+    assert first["which"] in found.why.run
+    assert found.why.run.endswith(
+        f"is {number(first['answer'])} instead of {number(first['answer'] - first['change'])}"
+    )
 
 
 def test_figure_of_a_front(fits):

@@ -1,5 +1,7 @@
 """Next runs, bills, surprise and limits."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,6 +142,22 @@ def test_losses_too():
     assert found.frame["examples"].iloc[0] == 300000
 
 
+def test_next_runs_say_how_far_beyond_the_log_they_are_asked(fit):
+    far = np.log(400000 / 50000) / np.log(50000 / 3000)
+    smaller = np.log(0.37 / 0.16) / np.log(1 / 0.37)
+    notes = {n.code: n.sentence for n in next_runs(fit, CANDIDATES, question=ASKED, n=2).notes}
+    assert f"lies {max(far, smaller):.2g} of its log-range beyond the log" in notes["outside"]
+    assert notes["runs_outside"].startswith("Of 2 chosen runs 2 lie beyond the log")
+    several = pd.DataFrame({"examples": [12000, 100000], "kept": [0.58, 0.58]})
+    found = next_runs(fit, CANDIDATES, question=several, n=2)
+    (note,) = (n for n in found.notes if n.code == "outside")
+    assert note.sentence.startswith("The question, examples 100000, kept 0.580, lies")
+    assert f"lies {np.log(2) / np.log(50000 / 3000):.2g} of its" in note.sentence
+    inside = next_runs(fit, START, question={"examples": 12000, "kept": 0.58}, cost=1.0, n=2)
+    assert not {"outside", "runs_outside"} & {n.code for n in inside.notes}
+    assert inside.why.run.startswith("without the configuration examples ")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -254,6 +272,53 @@ def test_p_is_even_under_the_truth():
     assert hits > 0
 
 
+def test_a_surprise_says_how_far_beyond_the_log_it_is(fit):
+    new = new_runs(1)
+    inside = surprise(fit, new)
+    assert (inside.frame["distance"] == 0).all()
+    assert not any(n.code == "outside" for n in inside.notes)
+    far = new.assign(kept=[0.58, 0.25, 0.37, 0.2])
+    found = surprise(fit, far, question={"examples": 200000, "kept": 0.58})
+    expected = np.maximum(0, np.log(0.37 / far["kept"]) / np.log(1 / 0.37))
+    assert np.allclose(found.frame["distance"], expected)
+    runs, asked = (n.sentence for n in found.notes if n.code == "outside")
+    assert f"kept 0.200 lies outside the log, {expected.max():.2g} of its log-range" in runs
+    beyond = np.log(4) / np.log(50000 / 3000)
+    assert asked.startswith(f"examples 200000, kept 0.580 lies outside the log, {beyond:.2g} of")
+
+
+def left_out(rows, asked):
+    """Return the answer without each run, by where it lies, each log fitted anew."""
+    places = [f"examples {r.examples:.4g}, kept {r.kept:.4g}" for r in rows.itertuples()]
+    return {
+        where: asked(sl.fit(LAW, rows.drop(index=i), METRIC))
+        for i, where in zip(rows.index, places, strict=True)
+    }
+
+
+def check_most_moving(run, what, without, whole):
+    """The named run moves the answer most, but for what a start anew moves it."""
+    told = re.fullmatch(rf"without the configuration (.*) {what} is (\S+) instead of (\S+)", run)
+    moved = {where: abs(answer - whole) for where, answer in without.items()}
+    most = max(moved.values())
+    assert moved[told[1]] >= 0.9 * most
+    assert float(told[2]) == pytest.approx(without[told[1]], abs=0.1 * most)
+    assert float(told[3]) == pytest.approx(whole, abs=0.1 * most)
+    assert np.median(list(moved.values())) < 0.5 * most
+
+
+def test_the_run_that_matters_to_a_surprise_moves_what_was_expected(fit):
+    found = surprise(fit, new_runs(1).assign(kept=0.25))
+    worst = found.frame.iloc[found.frame["z"].abs().argmax()]
+
+    def expected(one):
+        return float(one.predict(dict(worst[["examples", "kept"]]), None)["estimate"].iloc[0])
+
+    without = left_out(fit.problem.frame.sort_index(), expected)
+    what = "the task_accuracy expected of the farthest run"
+    check_most_moving(found.why.run, what, without, expected(fit))
+
+
 def test_what_is_no_new_run(fit):
     with pytest.raises(ValueError, match="has no score"):
         surprise(fit, pd.DataFrame({"examples": [1000], "kept": [0.5], "task_accuracy": [None]}))
@@ -272,6 +337,22 @@ def test_limits_say_what_is_open(fit, forecast):
     assert "form" in set(limits(forecast).frame["subject"])
     with pytest.raises(ValueError, match="one metric at a time"):
         limits({"task_accuracy": fit})
+
+
+def test_the_run_that_matters_to_limits_moves_the_best_score(fit):
+    without = left_out(fit.problem.frame.sort_index(), lambda one: limits(one).values["best"])
+    found = limits(fit)
+    check_most_moving(found.why.run, "the best task_accuracy", without, found.values["best"])
+
+
+def test_limits_of_a_law_without_one_name_no_run():
+    design = grid(kept=np.linspace(0.2, 1.0, 10).round(3))
+    truth, quiz = dict(acc1=0.75, k0=0.5, s=6.0), sl.METRICS["quiz"]
+    noise = Noise(0.005, items=500)
+    log = sl.simulate(sl.laws.Collapse(), design, truth, noise, 0, metric=quiz)
+    found = limits(sl.fit(sl.laws.Plateau(), log, quiz))
+    assert "best" not in found.values
+    assert found.why.run == ""
 
 
 def test_the_best_attainable_score_is_covered():

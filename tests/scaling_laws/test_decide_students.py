@@ -8,6 +8,7 @@ import pytest
 from scipy.special import ndtr
 
 import scaling_laws as sl
+from scaling_laws.decide.asking import decisive_unit
 from scaling_laws.decide.draws import joint_of
 from scaling_laws.decide.probability import probabilities
 from scaling_laws.study import Noise
@@ -306,6 +307,36 @@ def test_labels_needed_say_how_far_beyond_the_log_they_are(curve):
         own = np.log(rows["examples"] / SIZES["examples"].max()) / span
         short = np.log(SIZES["examples"].min() / rows["examples"]) / span
         assert np.allclose(rows["distance"], np.maximum(0, np.maximum(own, short)))
+
+
+def test_a_run_without_which_there_is_no_answer_matters_most(curve):
+    """An infinite number of labels moves farther than any other."""
+    found = sl.decide.labels_needed(curve, at_least=0.875, interval="mean", confidence=0.5)
+    told = re.fullmatch(
+        r"without the configuration examples (\S+) the .* is open instead of (\S+)", found.why.run
+    )
+    rows = curve.problem.frame.sort_index()
+    at = rows.index[rows["examples"].map("{:.4g}".format) == told[1]]
+    rest = sl.fit(sl.laws.Power(), rows.drop(index=at), "task_accuracy")
+    top = rest.predict(examples=4e5 * 1e6, interval=None)["estimate"].iloc[0]
+    assert top < 0.875
+    assert float(told[2]) < np.inf
+
+
+def test_answers_that_are_none_without_a_run_are_counted(curve):
+    base = curve.predict(examples=1e5, interval=None)["estimate"].iloc[0]
+    without = curve.influence({"examples": 1e5}).frame
+    lost = int((without["answer"] < base).sum())
+    assert 0 < lost < 12
+
+    def asked(one):
+        score = one.predict(examples=1e5, interval=None)["estimate"].iloc[0]
+        return score if score >= base else np.nan
+
+    told = decisive_unit(curve, asked, "the score")
+    most = without.loc[without["change"].idxmax(), "which"]
+    assert told.startswith(f"without the configuration {most} the score is ")
+    assert told.endswith(f"; without {lost} of 12 there is none to ask")
 
 
 def test_marginal_gains_shrink_and_turn_with_the_metric(curve):
