@@ -1,17 +1,22 @@
-"""What commands read from their arguments: ``name=value`` pairs, a log, a law."""
+"""What commands read from their arguments: ``name=value`` pairs, a log, a table, a law."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from scaling_laws.laws import Law
     from scaling_laws.runs import RunLog
 
-__all__ = ["law_of", "log_of", "number_or_word", "pairs", "points"]
+__all__ = [
+    "law_of", "log_of", "number_or_word", "pairs", "points", "pruning_of", "steps", "table_in",
+]  # fmt: skip
 
 
 def pairs(given: Sequence[str] | None, what: str) -> dict[str, str]:
@@ -69,6 +74,77 @@ def log_of(path: Path, where: Sequence[str] | None, column: Sequence[str] | None
         # In the column's own type.
         chosen[name] = float(text) if runs.frame[name].dtype.kind in "fiu" else text
     return runs.select(chosen) if chosen else runs
+
+
+def table_in(path: Path) -> pd.DataFrame:
+    """Read a table that need not be a log: a row a candidate, no score asked for.
+
+    Raises
+    ------
+    ValueError
+        For a file that can't be split into cells, a row that can't, or a cell that holds no value.
+    """
+    import pandas as pd
+
+    from scaling_laws.readers import read_table
+    from scaling_laws.readers.rules import parse_covariate
+
+    table = read_table(path)
+    if table.rejected:
+        first = table.rejected[0]
+        raise ValueError(f"{path}, row {first.row}: {first.reason}")
+    columns: dict[str, Any] = {}
+    for name, cells in table.columns.items():
+        parsed = parse_covariate(cells, table.typed)
+        if parsed.problems:
+            at, problem = next(iter(parsed.problems.items()))
+            raise ValueError(f"{path}, row {table.rows[at]}: {name} = {cells[at]!r} {problem}")
+        columns[name] = parsed.values
+    return pd.DataFrame(columns)
+
+
+def pruning_of(given: Sequence[str] | None) -> dict[str, Any] | None:
+    """Return how students are cut, of texts such as ``split=depth`` and ``rounding.ffn=128``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or axis, or a number that none can be cut by.
+    """
+    from scaling_laws.cost.shapes import AXES
+
+    out: dict[str, Any] = {}
+    for name, text in pairs(given, "--pruning").items():
+        whole, dot, axis = name.partition(".")
+        if name in ("kept_of", "split"):
+            out[name] = text
+            continue
+        if whole not in ("split", "rounding") or not dot or axis not in AXES:
+            raise ValueError(
+                f"--pruning {name}={text}: write kept_of=nonembedding, split=depth, or of "
+                f"{', '.join(AXES)} shares and multiples, split.ffn=2 and rounding.ffn=128."
+            )
+        value = number_or_word(text)
+        if isinstance(value, str) or not value > 0 or (whole == "rounding" and value % 1):
+            kind = "whole number from 1" if whole == "rounding" else "number above 0"
+            raise ValueError(f"--pruning {name}={text}: {text!r} is no {kind}.")
+        if isinstance(out.setdefault(whole, {}), str):
+            raise ValueError(f"--pruning {name}={text}: split={out[whole]} is given too; drop one.")
+        out[whole][axis] = int(value) if whole == "rounding" else value
+    return out or None
+
+
+@contextmanager
+def steps() -> Generator[Callable[[str], None]]:
+    """Show each step on stderr where someone watches."""
+    from tqdm import tqdm
+
+    with tqdm(bar_format="{desc} {elapsed}", leave=False, disable=None) as bar:
+
+        def tell(words: str) -> None:
+            bar.set_description_str(words)
+
+        yield tell
 
 
 def law_of(name: str, by: Sequence[str] | None, option: Sequence[str] | None) -> Law:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scaling_laws.cli_inputs import log_of, pairs
+from scaling_laws.cli_inputs import log_of, pairs, pruning_of, steps
 
 __all__ = ["report"]
 
@@ -39,6 +38,10 @@ def report(
     shape: Annotated[
         str | None, typer.Option(help="The whole model, Qwen3-8B: adds latency and price.")
     ] = None,
+    pruning: Annotated[
+        list[str] | None,
+        typer.Option(help="How it is cut: kept_of=, split=, rounding.ffn=128; repeat."),
+    ] = None,
     hardware: Annotated[str, typer.Option(help="That serves it.")] = "H100",
     tokens_in: Annotated[float | None, typer.Option(help="Tokens of a prompt.")] = None,
     tokens_out: Annotated[float | None, typer.Option(help="Tokens of an answer.")] = None,
@@ -56,12 +59,15 @@ def report(
         if tokens_in is None or tokens_out is None:
             raise ValueError("--shape needs --tokens-in and --tokens-out, the work of a request.")
         serving = Serving(hardware, tokens_in=tokens_in, tokens_out=tokens_out, load=load)
+    elif pruning:
+        raise ValueError("--pruning says how a model is cut: give it, --shape Qwen3-8B.")
     runs = log_of(log, where, column)
-    with _steps() as tell:
+    with steps() as tell:
         made = make(
             runs, out, metrics=metric, by=by, at_least=_numbers(at_least, "--at-least"),
             at_most=_numbers(at_most, "--at-most"), confidence=confidence, level=level,
-            serving=serving, shape=shape, title=title, rng=seed, progress=tell,
+            serving=serving, shape=shape, pruning=pruning_of(pruning), title=title, rng=seed,
+            progress=tell,
         )  # fmt: skip
     found = made.findings
     if as_json:
@@ -70,19 +76,6 @@ def report(
         print(json.dumps({**written, "decisions": answers, "not_answered": dict(found.open)}))
     else:
         print(made)
-
-
-@contextmanager
-def _steps() -> Generator[Callable[[str], None]]:
-    """Show each step on stderr where someone watches."""
-    from tqdm import tqdm
-
-    with tqdm(bar_format="{desc} {elapsed}", leave=False, disable=None) as bar:
-
-        def tell(words: str) -> None:
-            bar.set_description_str(words)
-
-        yield tell
 
 
 def _numbers(given: Sequence[str] | None, what: str) -> dict[str, float] | None:

@@ -4,9 +4,11 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import scaling_laws as sl
+from scaling_laws.candidates import admissible_forms
 from scaling_laws.cli import main
 from tests.logs import grid
 
@@ -172,6 +174,119 @@ def test_the_command_answers_as_the_function_does(fit, saved, capsys, tmp_path):
     assert figure.stat().st_size > 0
 
 
+ROWS = [
+    {"examples": 4e5, "kept": k, "format": f, "price": p, "gpu_hours": 10 * k}
+    for k, f, p in [(0.58, "label", 2.0), (0.37, "cot", 3.0), (0.37, "label", 1.0),
+                    (0.16, "label", 0.5)]
+]  # fmt: skip
+POINT = {"examples": 4e5, "kept": 0.16, "format": "label"}
+AT = [word for k, v in POINT.items() for word in ("--at", f"{k}={v}")]
+
+
+def told(capsys, *words):
+    with pytest.raises(SystemExit) as stop:
+        main(["decide", *map(str, words), "--json"])
+    printed = capsys.readouterr()
+    assert stop.value.code == 0, printed.err
+    return json.loads(printed.out)
+
+
+@pytest.fixture(scope="module", params=["csv", "jsonl", "parquet"])
+def table(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tables") / f"rows.{request.param}"
+    frame = pd.DataFrame(ROWS)
+    if request.param == "parquet":
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(path)
+    elif request.param == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    return path
+
+
+def test_candidates_are_read_from_a_table(fit, saved, capsys, table):
+    rows = pd.DataFrame(ROWS)
+    found = sl.decide.smallest(fit, rows, at_least=0.7)
+    asked = ("smallest", saved, "--candidates", table, "--at-least", "task_f1=0.7")
+    assert told(capsys, *asked) == found.to_dict()
+    found = sl.decide.pareto(fit, rows, costs=["price", "gpu_hours"])
+    asked = ("pareto", saved, "--candidates", table, "--option", "costs=price,gpu_hours")
+    assert told(capsys, *asked) == found.to_dict()
+    found = sl.decide.next_runs(fit, rows, question=POINT, n=2)
+    asked = ("next_runs", saved, "--candidates", table, *AT, "--option", "n=2")
+    assert told(capsys, *asked) == found.to_dict()
+
+
+def test_new_runs_are_read_from_a_log(fit, saved, capsys, tmp_path):
+    new = pd.DataFrame(ROWS[:2]).assign(task_f1=[0.85, 0.7])
+    new.to_csv(tmp_path / "new.csv", index=False)
+    found = sl.decide.surprise(fit, new, question=POINT)
+    answer = told(capsys, "surprise", saved, "--candidates", tmp_path / "new.csv", *AT)
+    assert answer == found.to_dict()
+    assert answer["values"]["p"] < 0.01
+
+
+def test_the_command_prices_students_as_they_are_cut(fit, saved, capsys):
+    pruning = {"kept_of": "nonembedding", "split": {"layers": 1.0, "ffn": 2.0},
+               "rounding": {"ffn": 512}}  # fmt: skip
+    asked = {"at_least": 0.7, "kept": [0.79, 0.37], "serving": SERVING, "shape": "Qwen3-32B"}
+    words = (
+        "smallest", saved, "--at-least", "task_f1=0.7", "--at", "kept=0.79,0.37", "--serving",
+        "tokens_in=200", "--serving", "tokens_out=4", "--shape", "Qwen3-32B",
+    )  # fmt: skip
+    cut = ("kept_of=nonembedding", "split.layers=1", "split.ffn=2", "rounding.ffn=512")
+    answer = told(capsys, *words, *(word for text in cut for word in ("--pruning", text)))
+    assert answer == sl.decide.smallest(fit, pruning=pruning, **asked).to_dict()
+    assert answer["values"]["size"] != sl.decide.smallest(fit, **asked).values["size"]
+
+
+def test_the_command_chooses_forms_for_a_log(capsys, tmp_path):
+    law = sl.laws.Power()
+    runs = sl.simulate(law, grid(examples=np.geomspace(1e3, 3e5, 8).round()),
+                       {"E": 2.0, "A": 0.8, "a": 0.4}, 0.005, 1, metric="task_f1")  # fmt: skip
+    # A second score of the same runs, that is not asked about.
+    frame = runs.frame.assign(quiz=0.5 + 0.5 * runs.frame["task_f1"])
+    path = tmp_path / "runs.csv"
+    frame.to_csv(path, index=False)
+    log = sl.read_runs(path)
+    chosen = sl.choose(admissible_forms(log, (), "task_f1"), log, "task_f1", rng=3).forecast
+    words = ("labels_needed", path, "--at-least", "task_f1=0.8", "--seed", 3)
+    assert told(capsys, *words) == sl.decide.labels_needed(chosen, at_least=0.8).to_dict()
+    both = told(capsys, "marginal", path, "--metric", "task_f1", "--metric", "quiz")
+    assert {"task_f1", "quiz"} <= {word for row in both["frame"] for word in row.values()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["labels_needed"], "the log has task_f1, mmlu: write --metric task_f1"),
+        (["labels_needed", "--metric", "quiz"], "the log has no scores of 'quiz'"),
+        (
+            ["labels_needed", "--metric", "mmlu", "--by", "size"],
+            "--by size: the log has no such column",
+        ),
+        (["labels_needed", "more.csv"], "more.csv: one log is asked"),
+    ],
+)
+def test_the_command_says_what_it_needs_of_a_log(capsys, tmp_path, arguments, sentence):
+    rows = [{"examples": 10**k, "task_f1": 0.5 + 0.05 * k, "mmlu": 0.3} for k in range(2, 8)]
+    pd.DataFrame(rows).to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(SystemExit) as stop:
+        main(["decide", arguments[0], str(tmp_path / "runs.csv"), *arguments[1:]])
+    assert stop.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["kept,price\n0.5\n", ""])
+def test_a_damaged_table_is_refused(saved, capsys, tmp_path, text):
+    (tmp_path / "rows.csv").write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        main(["decide", "pareto", saved, "--candidates", str(tmp_path / "rows.csv")])
+    assert stop.value.code == 2
+    assert "rows.csv" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -179,6 +294,19 @@ def test_the_command_answers_as_the_function_does(fit, saved, capsys, tmp_path):
         (["half_point", "--option", "keep"], "--option 'keep': write name=value."),
         (["smallest", "--serving", "speed=3"], "--serving speed: there are hardware, tokens_in"),
         (["smallest", "--at-least", "mmlu=0.5"], "at_least names 'mmlu'"),
+        (["pareto"], "needs 'candidates': --candidates FILE"),
+        (["pareto", "--option", "candidates=x.csv"], "--option candidates: write --candidates"),
+        (["surprise"], "needs 'runs': --candidates FILE"),
+        (["half_point", "--candidates", "x.csv"], "decide half_point takes no --candidates"),
+        (["half_point", "--shape", "Qwen3-8B"], "decide half_point takes no 'shape'"),
+        (["half_point", "--option", "rng=1.5"], "1.5 is no whole number"),
+        (["compare_formats", "--option", "bills=3"], "ask sl.decide.compare_formats in Python"),
+        (["compare_formats", "--option", "formats=label"], "two"),
+        (["smallest", "--pruning", "split=depth"], "give --serving and --shape too"),
+        (["smallest", "--pruning", "rounding.ffn=0"], "'0' is no whole number from 1"),
+        (["smallest", "--pruning", "rounding=8"], "--pruning rounding=8: write kept_of="),
+        (["smallest", "--pruning", "split=depth", "--pruning", "split.ffn=1"], "drop one"),
+        (["half_point", "--seed", "1"], "--seed is said of a log, and a saved fit is given"),
     ],
 )
 def test_the_command_says_what_to_write(saved, capsys, arguments, sentence):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scaling_laws as sl
-from scaling_laws.cost import Serving
+from scaling_laws.cost import Serving, planned, shape
 from scaling_laws.reporting.lattice import SameRun, Scale, lattice_of, scale_of
 from scaling_laws.reporting.markup import json_text
 from scaling_laws.reporting.page import page_of
@@ -359,14 +359,17 @@ def test_command(tmp_path, capsys):
     runs = runs_of()
     runs.select(runs.frame[FACTOR] == "label").to_jsonl(log)
     command = ["report", str(log), "--out", str(out), "--metric", "task_f1", "--at-least",
-               "task_f1=0.7", "--json"]  # fmt: skip
+               "task_f1=0.7", "--shape", "Qwen3-32B", "--tokens-in", "200", "--tokens-out", "4",
+               "--pruning", "split=depth", "--json"]  # fmt: skip
     with pytest.raises(SystemExit) as done:
         main(command)
     assert done.value.code == 0
     told = json.loads(capsys.readouterr().out)
     assert told["written"] == str(out)
     assert told["metrics"] == ["task_f1"]
-    assert "Smallest student" in told["decisions"]
+    smallest = told["decisions"]["Smallest student"]["values"]
+    cut = planned(shape("Qwen3-32B"), smallest["kept"], split="depth")
+    assert smallest["size"] == cut["params"].item()
     assert out.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
@@ -376,6 +379,7 @@ def test_command(tmp_path, capsys):
         (["--at-least", "task_f1"], "write name=value"),
         (["--at-least", "task_f1=high"], "'high' is no number"),
         (["--shape", "Qwen3-8B"], "--tokens-in"),
+        (["--pruning", "split=depth"], "give it, --shape Qwen3-8B"),
     ],
 )
 def test_command_refuses(tmp_path, capsys, options, words):
