@@ -155,8 +155,16 @@ def _plain(answer: Any) -> dict[str, Any]:
 
 
 def _questions(path: Path) -> _Questions:
+    content = _content(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no questions by name; --example prints some.")
+    if "model_type" in content or "architectures" in content:
+        raise ValueError(
+            f'{path} is the config.json of a model, and asks nothing; write model = "{path}" under '
+            "[[serving]] in a file of questions, such as --example prints."
+        )
     try:
-        return _Questions.model_validate(_content(path))
+        return _Questions.model_validate(content)
     except ValidationError as error:
         told = [f"{path}: {_fault(dict(item))}" for item in error.errors()]
         raise ValueError("\n".join(told)) from None

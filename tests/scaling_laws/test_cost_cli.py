@@ -89,6 +89,24 @@ def test_bad_questions_are_one_message(capsys, tmp_path, text, words):
     assert words in err
 
 
+def test_the_config_of_a_model_is_no_file_of_questions(capsys, tmp_path):
+    config = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 64}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    code, _, err = run(capsys, "cost", path)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "is the config.json of a model, and asks nothing" in err
+    # Named where a model is asked about, it says what it lacks.
+    asked = {"serving": [{"model": str(path), "tokens_in": 9, "tokens_out": 9}]}
+    (tmp_path / "q.json").write_text(json.dumps(asked))
+    err = run(capsys, "cost", tmp_path / "q.json")[2]
+    assert err.count("\n") == 1
+    assert "num_attention_heads = None" in err
+    (tmp_path / "q.json").write_text("[]")
+    assert "holds no questions by name" in run(capsys, "cost", tmp_path / "q.json")[2]
+
+
 def test_files_of_another_kind_and_none_are_refused(capsys, tmp_path):
     (tmp_path / "q.txt").write_text("")
     assert "write questions as .toml" in run(capsys, "cost", tmp_path / "q.txt")[2]
