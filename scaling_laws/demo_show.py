@@ -122,7 +122,9 @@ def _law(demo: Demo, metric: str, choice: Choice) -> Iterator[str]:
 
 def _form(choice: Choice, label: str) -> str:
     law = choice.fits[label].law
-    return " ".join(str(w) for w in (law.options.get("kind", ""), law.name) if w)
+    own = [name for name, shared in law.share.items() if not shared]
+    split = f"({', '.join(own)} by {', '.join(law.by)})" if own else ""
+    return " ".join(str(w) for w in (law.options.get("kind", ""), law.name, split) if w)
 
 
 def _predictions(demo: Demo) -> Iterator[str]:

@@ -10,6 +10,7 @@ import scaling_laws as sl
 from scaling_laws.cli import main
 from scaling_laws.demo import run_demo
 from scaling_laws.demo_rows import GENERAL, METRICS, TASK, places, plain_students
+from scaling_laws.demo_show import _form
 from scaling_laws.show import number
 from scaling_laws.show_validation import held_words
 from tests.experiments import simulated as sim
@@ -102,6 +103,10 @@ def test_text(demo):
         assert f"\n{part}. " in text
     assert "48 of them fitted: distilled students in 12 chains" in " ".join(text.split())
     assert "one run" in text
+    for choice in demo.choices.values():
+        named = [_form(choice, label) for label in choice.fits]
+        assert len(set(named)) == len(named) >= 8
+    assert "additive Compressed (b by format)" in named
 
 
 def test_no_share_is_taken_of_a_score_of_zero(demo):
