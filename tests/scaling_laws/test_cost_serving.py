@@ -252,7 +252,7 @@ def test_an_unpriced_device_gives_no_price():
 # Size and shape of answers
 
 
-def test_a_hundred_thousand_candidates_in_well_under_a_second():
+def test_a_hundred_thousand_candidates_in_under_a_second_of_processor_time():
     rng = np.random.default_rng(0)
     n = 100_000
     frame = LARGE.variants(
@@ -263,9 +263,9 @@ def test_a_hundred_thousand_candidates_in_well_under_a_second():
     frame.index = pd.RangeIndex(7, 7 + n)
     scenario = cost.Serving(tokens_in=200, tokens_out=1, load=20)
     scenario.evaluate(frame.head(10))
-    start = time.perf_counter()
+    start = time.process_time()
     rows = scenario.evaluate(frame)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert rows.index.equals(frame.index)
     pick = rng.integers(0, n, 5)
     for i in pick:
