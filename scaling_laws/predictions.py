@@ -29,6 +29,8 @@ __all__ = ["draws_of", "estimates", "predictions"]
 Array = NDArray[np.float64]
 Columns = Mapping[str, Array]
 
+_INTERVALS = ("mean", "run", "score")
+
 
 def estimates(problem: Problem, fit: Estimate, points: pd.DataFrame) -> pd.DataFrame:
     """Return the points with their ``estimate``."""
@@ -51,6 +53,7 @@ def predictions(
 
     Without draws the interval is missing, and everything else is told.
     """
+    _known(interval)
     codes, raw = coordinates(problem, points)
     out = estimates(problem, fit, points)
     new = _new_runs(problem, points, raw, population)
@@ -69,10 +72,17 @@ def draws_of(
     problem: Problem, fit: Estimate, drawn: Draws, points: pd.DataFrame, interval: str, rng: Any
 ) -> Array:
     """Return the draws behind `predictions`: the metric, ``[rows, draws]``."""
+    _known(interval)
     codes, raw = coordinates(problem, points)
     new = _new_runs(problem, points, raw)
     at = problem.model.at(raw, codes)
     return values_at(problem, fit, drawn, at, interval, as_generator(rng), new)
+
+
+def _known(interval: str) -> None:
+    if interval not in _INTERVALS:
+        names = ", ".join(map(repr, _INTERVALS))
+        raise ValueError(f"interval: {interval!r} is not one of {names}, None.")
 
 
 def _band(

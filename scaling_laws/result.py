@@ -256,8 +256,6 @@ class Fit:
         points = table_of(self.problem, data, axes)
         if interval is None:
             return estimates(self.problem, self.estimate, points)
-        if interval not in ("mean", "run", "score"):
-            raise ValueError(f"interval: {interval!r} is not one of 'mean', 'run', 'score', None.")
         return predictions(
             self.problem,
             self.estimate,

@@ -121,6 +121,14 @@ def test_forecast_draws_sum_to_all_and_repeat(curve):
     np.testing.assert_array_equal(first, again)
 
 
+def test_an_interval_of_another_name_is_refused_by_fit_and_forecast_alike(curve):
+    forecast = sl.choose(FORMS, curve, "loss").forecast
+    at = pd.DataFrame({"examples": [1e4]})
+    for ask in (forecast.predict, forecast.draws_at, forecast.best.predict, forecast.best.draws_at):
+        with pytest.raises(ValueError, match=r"^interval: 'runs' is not one of 'mean', 'run', 'sc"):
+            ask(at, interval="runs")
+
+
 def test_frame_says_what_was_tried(curve):
     choice = sl.choose([*FORMS, sl.laws.Chinchilla()], curve, "loss")
     assert len(choice.frame) == 2
