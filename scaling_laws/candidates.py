@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from scaling_laws import laws
 from scaling_laws.factors import ROUNDED, apart, follows
@@ -17,7 +18,7 @@ from scaling_laws.laws.joint import Kind
 from scaling_laws.metrics import Metric
 from scaling_laws.runs import RunLog
 
-__all__ = ["admissible_forms", "alternatives", "axes_of", "factors_of", "forms_for"]
+__all__ = ["admissible_forms", "alternatives", "axes_of", "factors_of", "forms_for", "means"]
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 # Forms of the same axes stand for one another, each another curve; the law of fine-tuning is the
@@ -69,7 +70,12 @@ def admissible_forms(
         If the log varies no axis that a form is a function of, or one more than any form has: runs
         that differ in it would be pooled. The sentence says which, and what to write.
     """
-    frame, axes = runs.frame, axes_of(runs, by)
+    frame = runs.frame
+    if absent := [name for name in by if name not in frame.columns]:
+        raise ValueError(
+            f"by: the log has no column {absent[0]!r}; it has {', '.join(frame.columns)}."
+        )
+    axes = axes_of(runs, by)
     if not axes:
         raise ValueError(f"the log varies none of {', '.join(_known())}: name a law.")
     if not any(_axes(form) == frozenset(axes) for form in _FORMS):
@@ -134,6 +140,7 @@ def axes_of(runs: RunLog, by: Sequence[str] = ()) -> tuple[str, ...]:
     """
     frame = runs.frame
     free = [a for a in _known() if a in frame.columns and a not in by]
+    free = [a for a in free if is_numeric_dtype(frame[a])]
     varied = [a for a in free if a != "unique_tokens" and frame[a].nunique() > 1]
     if "examples" in varied:
         varied = [a for a in varied if a != "tokens"]
@@ -203,8 +210,15 @@ def _placed(
     given = {} if like is None else {k: like.options[k] for k in _TAKEN if k in like.options}
     known = inspect.signature(type(form)).parameters
     taken = own | {k: v for k, v in given.items() if k in known}
-    share = {} if like is None else {k: v for k, v in like.share.items() if k in form.params}
-    return type(form)(by=tuple(by), share=share, **taken)
+    plain = type(form)(by=tuple(by), **taken)
+    share = {} if like is None else {k: v for k, v in like.share.items() if means(plain, k, like)}
+    return type(form)(by=tuple(by), share=share, **taken) if share else plain
+
+
+def means(law: Law, name: str, other: Law) -> bool:
+    """Whether a parameter of another law is one of this law too, and not by its name alone."""
+    mine, theirs = law.params.get(name), other.params.get(name)
+    return mine is not None and theirs is not None and mine.meaning == theirs.meaning
 
 
 def _known() -> tuple[str, ...]:
@@ -257,7 +271,8 @@ def _levels(frame: pd.DataFrame, axis: str, by: Sequence[str]) -> int:
 
 def _epochs_vary(frame: pd.DataFrame) -> bool:
     """Whether data are seen again, and not equally often: else it is the law without epochs."""
-    epochs = (frame["tokens"] / frame["unique_tokens"]).clip(lower=1.0).dropna()
+    unique = frame["unique_tokens"]
+    epochs = (frame["tokens"] / unique.where(unique > 0)).clip(lower=1.0).dropna()
     return len(epochs) > 0 and float(epochs.max()) > (1.0 + ROUNDED) * float(epochs.min())
 
 

@@ -79,6 +79,7 @@ def follows(frame: pd.DataFrame, name: str, others: Sequence[str], by: Sequence[
     if not others:
         return False
     rows = frame[[name, *others, *by]].dropna().drop_duplicates()
+    rows = rows[(rows[[name, *others]] > 0).all(axis=1)]
     if not len(rows):
         return False
     u = np.log(rows[[name, *others]].to_numpy(dtype=float))

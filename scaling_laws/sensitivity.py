@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.candidates import alternatives
+from scaling_laws.candidates import alternatives, means
 from scaling_laws.constraints import Constraints
 from scaling_laws.estimate import estimate, refit
 from scaling_laws.laws import Law
@@ -248,7 +248,7 @@ def _reformer(fit: Fit, law: Law) -> Callable[[], Fit]:
         log = as_log(old.frame, fit.metric, None)
 
         def known(name: str) -> bool:
-            return name.split("[", 1)[0] in law.params
+            return means(law, name.split("[", 1)[0], fit.law)
 
         rules = {k: v for k, v in fit.constraints.rules.items() if known(k) and v.tie is None}
         prior = {k: v for k, v in fit.constraints.prior.items() if known(k)}

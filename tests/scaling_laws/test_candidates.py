@@ -136,8 +136,17 @@ def test_the_sentence_is_right_without_a_category():
 def test_nothing_varies():
     with pytest.raises(ValueError, match="varies none of examples, kept, params, tokens, "):
         admissible_forms(log(seed=[1, 2]))
+    with pytest.raises(ValueError, match=r"by: the log has no column 'formt'; it has examples, "):
+        admissible_forms(log(examples=DATA), ["formt"])
     with pytest.raises(ValueError, match=r"no form of kept and score_unpruned is one of a loss"):
         admissible_forms(log(kept=[1.0, 0.5], score_unpruned=[0.6, 0.7]))
+
+
+def test_what_has_no_logarithm_tells_nothing_of_sizes():
+    frame = grid(kept=[1.0, 0.5], params=[1e9], tokens=DATA).assign(loss=1.0)
+    frame = frame.assign(params_nonzero=frame["kept"] * 1e9, params_unpruned="large")
+    frame.loc[0, "params_nonzero"] = 0.0
+    assert axes_of(sl.read_runs(frame)) == ("kept", "tokens")
 
 
 def test_density_and_size_make_the_weights_that_are_not_zero():
@@ -215,6 +224,11 @@ def test_alternatives_keep_factors_and_what_is_shared():
     assert all(f.by == ("format",) for f in found.values())
     assert found["interaction"].share == {"b": False, "c": True}
     assert found["multiplicative"].share == {"b": False}
+    # The exponent of Power and the limit of Broken are both called a.
+    law = L.Power(by="format", share={"a": False})
+    runs = log(examples=list(np.logspace(2, 5, 9).round()), format=["cot", "label"]).frame
+    found = {f.name: f.share for f in alternatives(law, runs, METRICS["loss"])}
+    assert found == {"Rectified": {"a": False}, "Broken": {}, "Bounded": {}}
 
 
 # --- factors --------------------------------------------------------------------------------------

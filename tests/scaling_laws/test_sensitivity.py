@@ -117,6 +117,15 @@ def test_chains_are_left_out_whole():
         assert log.frame.loc[rows, "chain_id"].nunique() == 1
 
 
+def test_a_rule_goes_to_parameters_of_its_meaning_alone(log):
+    """The exponent of Power and the limit of Broken are both called a."""
+    rule = {"a": 0.5}
+    table = sl.fit(sl.laws.Power(), log, parameters=rule).sensitivity(POINT).frame
+    for form, rules in ((sl.laws.Rectified(), rule), (sl.laws.Broken(), {})):
+        other = answer(sl.fit(form, log, parameters=rules))
+        assert table.loc[f"form {form.name}", "answer"] == pytest.approx(other, rel=1e-6)
+
+
 def test_other_forms_are_their_own_fits(log):
     table = sl.fit(sl.laws.Power(), log).sensitivity(POINT).frame
     other = sl.fit(sl.laws.Rectified(), log)
