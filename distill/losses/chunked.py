@@ -8,30 +8,49 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import logsigmoid
 
+from distill.losses.softmax import balance, log_softmax
 from distill.losses.teachers import Teacher, TeacherTopK
 
 __all__ = ["ChunkedLoss", "Options"]
 
 # A divergence of bucket log-probabilities [tokens, buckets]: its value [tokens], and its derivative
-# by log q, up to a multiple of q: that part vanishes in the derivative by the logits.
+# by log q, up to a multiple of q: that part vanishes in the derivative by the logits. All overwrite
+# log_p, to hold fewer tensors of this size.
+
+# Least log-probability that a term is weighted by: what it leaves out is below 1e-32.
+_FLOOR = -80.0
+
+
+def _kl(log_p: Tensor, log_q: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``sum_i p_i (r_i + exp(-r_i) - 1)`` with ``r = log(p / q)``, p, and r in `out`.
+
+    That is ``sum_i p_i r_i``, as p and q both sum to 1, but no term is below 0: where p and q are
+    near each other, nothing is left to cancel.
+    """
+    p = log_p.clamp_(min=_FLOOR).exp()
+    r = torch.sub(log_p, log_q, out=out)
+    return r.neg().expm1_().add_(r).mul_(p).sum(-1), p, r
 
 
 def _forward_kl(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
-    p = log_p.exp()
-    return log_p.sub(log_q).mul_(p).sum(-1), p.neg_()
+    value, p, _ = _kl(log_p, log_q, out=log_p)
+    return value, p.neg_()
 
 
 def _reverse_kl(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
-    terms = log_q.sub(log_p).mul_(log_q.exp())
-    return terms.sum(-1), terms
+    value, q, r = _kl(log_q, log_p, out=log_p)
+    return value, r.mul_(q)
 
 
 def _jensen_shannon(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
     log_m = torch.logaddexp(log_p, log_q).sub_(math.log(2))
-    terms = log_q.sub(log_m).mul_(log_q.exp())
-    value = terms.sum(-1).add_(log_p.sub(log_m).mul_(log_p.exp()).sum(-1))
-    return value.div_(2), terms.div_(2)
+    # log(q / m) less log 2: near 0, not near log 2, where p has nothing.
+    by_log_q = logsigmoid(log_q.sub(log_p))
+    of_p = _kl(log_p, log_m, out=log_p)[0]
+    of_q, q, _ = _kl(log_q, log_m, out=log_p)
+    return of_q.add_(of_p).div_(2), by_log_q.mul_(q).div_(2)
 
 
 _DIVERGENCES = {
@@ -73,23 +92,29 @@ class Options:
             )
 
 
+def _by_logits(log_p: Tensor, log_q: Tensor, top: Tensor, divergence: str) -> tuple[Tensor, Tensor]:
+    """Return a divergence [tokens], and its derivative by the logits of q."""
+    value, by_log_q = _DIVERGENCES[divergence](log_p, log_q)
+    total = by_log_q.sum(-1, keepdim=True)
+    by_logits = by_log_q.sub_(log_q.exp().mul_(total))
+    return value, balance(by_logits, top, log_q.gather(-1, top))
+
+
 def _divergence(
-    log_q: Tensor, teacher: Teacher, rows: Tensor, options: Options
+    log_q: Tensor, top: Tensor, teacher: Teacher, rows: Tensor, options: Options
 ) -> tuple[Tensor, Tensor]:
     """Return the divergence [tokens], and its derivative by ``logits / T`` [tokens, vocab]."""
     log_p = teacher.buckets(rows, options.temperature, log_q.dtype)
     if not isinstance(teacher, TeacherTopK):
-        value, by_log_q = _DIVERGENCES[options.divergence](log_p, log_q)
-        total = by_log_q.sum(-1, keepdim=True)
-        return value, by_log_q.sub_(log_p.copy_(log_q).exp_().mul_(total))
+        return _by_logits(log_p, log_q, top, options.divergence)
     members = teacher.members(rows)
     tail = log_q.scatter(-1, members, -torch.inf).logsumexp(-1, keepdim=True)
-    buckets = torch.cat([log_q.gather(-1, members), tail], -1)
-    value, by_bucket = _DIVERGENCES[options.divergence](log_p, buckets)
+    buckets = log_softmax(torch.cat([log_q.gather(-1, members), tail], -1))
+    top = buckets.argmax(-1, keepdim=True)
+    value, by_bucket = _by_logits(log_p, buckets, top, options.divergence)
     # Inside the tail a change is shared in proportion to q.
-    by_log_q = log_q.sub(tail).exp_().mul_(by_bucket[:, -1:])
-    by_log_q.scatter_(-1, members, by_bucket[:, :-1])
-    return value, by_log_q.sub_(log_q.exp().mul_(by_bucket.sum(-1, keepdim=True)))
+    by_logits = log_q.sub_(tail).exp_().mul_(by_bucket[:, -1:])
+    return value, by_logits.scatter_(-1, members, by_bucket[:, :-1])
 
 
 def _chunk_loss(
@@ -97,18 +122,18 @@ def _chunk_loss(
 ) -> tuple[Tensor, Tensor]:
     """Return divergence, cross-entropy and clipped [3, tokens], and dL/dlogits [tokens, vocab]."""
     parts = logits.new_zeros(3, len(logits))
-    gradient = None
+    gradient, top = None, logits.argmax(-1, keepdim=True)
     if o.alpha < 1 and targets is not None:
-        log_q = torch.log_softmax(logits, -1)
+        log_q = log_softmax(logits.clone() if o.alpha > 0 else logits, top)
         at_target = targets.long()[:, None]
         parts[1] = -log_q.gather(-1, at_target).squeeze(-1)
+        largest = log_q.gather(-1, top)
         gradient = log_q.exp_()
         gradient.scatter_add_(-1, at_target, gradient.new_full(at_target.shape, -1.0))
-        gradient.mul_(1 - o.alpha)
+        gradient = balance(gradient, top, largest).mul_(1 - o.alpha)
     if o.alpha > 0 and teacher is not None:
-        log_q = torch.log_softmax(logits.div_(o.temperature), -1)
-        del logits  # a buffer of [tokens, vocab]
-        value, by_logits = _divergence(log_q, teacher, rows, o)
+        log_q = log_softmax(logits.div_(o.temperature), top)
+        value, by_logits = _divergence(log_q, top, teacher, rows, o)
         if o.clip is not None:
             above = value > o.clip
             parts[2] = above

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distill.losses.softmax import log_softmax
+
 __all__ = ["Teacher", "TeacherHidden", "TeacherLogits", "TeacherTopK", "top_k_logits"]
 
 
@@ -29,7 +31,7 @@ class TeacherHidden:
         """Return log-probabilities at a temperature, a fresh tensor [rows, buckets] of `exact`."""
         states = self.hidden.flatten(0, -2)[rows.to(self.hidden.device)]
         logits = states.to(self.head.device, self.head.dtype) @ self.head.T
-        return torch.log_softmax(logits.to(rows.device, exact) / temperature, -1)
+        return log_softmax(logits.to(rows.device, exact) / temperature)
 
     @property
     def positions(self) -> torch.Size:
@@ -57,7 +59,7 @@ class TeacherLogits:
     def buckets(self, rows: Tensor, temperature: float, exact: torch.dtype) -> Tensor:
         """Return log-probabilities at a temperature, a fresh tensor [rows, buckets] of `exact`."""
         logits = self.logits.flatten(0, -2)[rows.to(self.logits.device)]
-        return torch.log_softmax(logits.to(rows.device, exact) / temperature, -1)
+        return log_softmax(logits.to(rows.device, exact) / temperature)
 
     @property
     def positions(self) -> torch.Size:
@@ -108,7 +110,7 @@ class TeacherTopK:
         kept = rows.to(self.logits.device)
         top = self.logits.flatten(0, -2)[kept].to(rows.device, exact) / temperature
         tail = self.tail.flatten()[kept].to(rows.device, exact)
-        return torch.log_softmax(torch.cat([top, tail[:, None]], -1), -1)
+        return log_softmax(torch.cat([top, tail[:, None]], -1))
 
     def members(self, rows: Tensor) -> Tensor:
         """Return the tokens [rows, k] of all buckets but the tail."""
