@@ -130,16 +130,21 @@ def _priors(constraints: Constraints) -> Iterator[Note]:
 def _unused(problem: Problem) -> Iterator[Note]:
     """Tell of runs of several kinds that one curve is fitted to."""
     frame, law = problem.frame, problem.model.law
-    for name in apart(frame, [a.name for a in law.axis_list()], law.by):
+    names = apart(frame, [a.name for a in law.axis_list()], law.by)
+    if not names:
+        return
+    kinds: list[str] = []
+    for name in names:
         counts = frame[name].value_counts(sort=False).sort_index()
-        shown = [f"{level} {n}" for level, n in counts.items()][:_SHOWN]
+        shown = ", ".join(f"{level} {n}" for level, n in list(counts.items())[:_SHOWN])
         more = f", {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
-        yield Note(
-            "unused_factor",
-            "warning",
-            f"Rows differ in {name} ({', '.join(shown)}{more}), of which the law knows nothing: "
-            f"they are pooled. Give each its own curve with by={[*law.by, name]!r}, or select one.",
-        )
+        kinds.append(f"{name} ({shown}{more})")
+    yield Note(
+        "unused_factor",
+        "warning",
+        f"Rows differ in {', '.join(kinds)}, of which the law knows nothing: they are pooled. Give "
+        f"each kind its own curve with by={[*law.by, *names]!r}, or select one.",
+    )
 
 
 def _bound_rejected(problem: Problem, fit: Estimate) -> Iterator[Note]:

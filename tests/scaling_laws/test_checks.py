@@ -230,7 +230,11 @@ def test_what_goes_with_a_factor_or_an_axis_is_not():
     (note,) = unused(sl.laws.Collapse(by="format"), rows)
     assert "method (full 16, lora 16)" in note.sentence
     assert "by=['format', 'method']" in note.sentence
-    assert [n.sentence.split()[3] for n in unused(COLLAPSE, rows)] == ["format", "method"]
+    (both,) = unused(COLLAPSE, rows)
+    assert "in format (cot 16, label 16), method (full 16, lora 16), of which" in both.sentence
+    rows["teacher"] = [f"T{i % 6}" for i in range(len(rows))]
+    (many,) = unused(COLLAPSE, rows[["kept", "teacher", "mmlu"]])
+    assert "teacher (T0 6, T1 6, T2 5, T3 5, 2 more)" in many.sentence
 
 
 def test_a_covariate_is_no_category_of_runs():
