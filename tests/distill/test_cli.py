@@ -1,6 +1,7 @@
 """Exit codes and sentences of the command."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
 
@@ -8,6 +9,8 @@ from distill.cli import main
 from distill.config import save_config
 from distill.models import load_model
 from distill.tiny import base_model, easy_headlines, tiny_config
+
+ROUND = ("--round", "hidden=16", "--round", "ffn=16")
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +73,8 @@ def test_run_writes_the_log(capsys, ground):
 @pytest.mark.parametrize("measured", [True, False])
 def test_prune_writes_a_model_of_the_size_it_says(capsys, ground, tmp_path, measured):
     (tmp_path / "texts").write_text("Shares fall in Lisbon\nBoss leaves\n")
-    words = [
-        "prune", ground / "base", tmp_path / "half", "--kept", "0.5", "--kept-of", "nonembedding",
-        "--round", "hidden=16", "--round", "ffn=16",
-    ]  # fmt: skip
+    words = ["prune", ground / "base", tmp_path / "half", "--kept", "0.5"]
+    words += ["--kept-of", "nonembedding", *ROUND]
     out = succeed(capsys, *words, *(["--texts", tmp_path / "texts"] if measured else []))
     assert f"{load_model(tmp_path / 'half').num_parameters():,} parameters" in out
     code, _, err = stop(capsys, *words)
@@ -110,3 +111,21 @@ def test_a_full_disk_is_one_sentence(capsys, ground, tmp_path, full_disk):
     code, _, err = stop(capsys, *words)
     assert code == 2
     assert err.startswith(f"distill: {tmp_path / 'traces.replies.jsonl'} could not be written: ")
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate", "traces", "prune"])
+def test_the_end_of_memory_is_one_sentence(capsys, ground, tmp_path, monkeypatch, command):
+    config, base = ground / "c.yaml", ground / "base"
+    words = {
+        "run": [config, "--set", f"out={tmp_path}"], "evaluate": [config, base],
+        "traces": [config, tmp_path / "t.jsonl"],
+        "prune": [base, tmp_path / "p", "--kept", ".5", *ROUND],
+    }[command]  # fmt: skip
+    places = {"run": "steps.load_model", "prune": "prune.prune_model"}
+    place = places.get(command, "models.load_model")
+    monkeypatch.setattr(f"distill.{place}", Mock(side_effect=MemoryError))
+    code, _, err = stop(capsys, command, *words)
+    lower = "Give --dtype bfloat16" if command == "prune" else "Lower evaluate.batch, now 64"
+    assert code == 2
+    assert err.startswith("distill: out of memory while ")
+    assert lower in err

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,9 +17,14 @@ import torch
 import scaling_laws as sl
 from distill import steps
 from distill.config import load_config, save_config
+from distill.data import load_data
 from distill.files import StorageError
-from distill.models import ModelError, load_model, load_tokenizer, save_model
+from distill.memory import OutOfMemory
+from distill.models import ModelError, load_model, load_tokenizer, read_config, save_model
+from distill.prune import Rounding, plan_chain
 from distill.run import run_chain
+from distill.stages import Stages
+from distill.student import make_accelerator
 from distill.tiny import run_tiny, tiny_config
 from distill.train import TrainingError
 
@@ -304,6 +310,46 @@ def test_a_full_disk_is_told_and_mended(config, monkeypatch, full_disk, file, st
     assert failed.get("parent_id", "").rpartition("/")[2] == parent
 
 
+def allocate(*args, **options):
+    torch.empty(2**60)
+
+
+@pytest.mark.parametrize(
+    ("step", "at", "end"),
+    [("score", "evaluate", allocate), ("quiz", "take_quiz", MemoryError()),
+     ("prune", "measure_importance", torch.OutOfMemoryError("CUDA out of memory")),
+     ("cache", "build_cache", allocate), ("replay", "generate", MemoryError()),
+     ("teach", "OnlineTeacher", torch.OutOfMemoryError("CUDA out of memory"))],
+)  # fmt: skip
+def test_the_end_of_memory_names_the_setting_to_lower(ground, tmp_path, monkeypatch, step, at, end):
+    changes = [f"out={tmp_path}", "evaluate.quiz=8"]
+    changes += ["supervision.cache=none"] if step in ("replay", "teach") else []
+    changes += ["supervision.replay={texts: 4}"] if step == "replay" else []
+    config = tiny_config(ground, [*BRIEF, *changes])
+    stages = Stages(tmp_path, make_accelerator())
+    chain = steps.Steps(config, load_data(config.data), stages, bar=False)
+    base = chain.given(config.model.teacher)
+    rounding = Rounding(hidden=16, ffn=16)
+    (plan,) = plan_chain(read_config(base.path), (0.5,), rounding=rounding)
+    calls = {
+        "score": lambda: chain.score(base), "quiz": lambda: chain.quiz(base),
+        "prune": lambda: chain.prune(base, plan), "cache": lambda: chain.teach(base, base),
+    }  # fmt: skip
+    monkeypatch.setattr(steps, at, Mock(side_effect=end))
+    lower = "train.lora" if step == "teach" else r"Lower evaluate\.batch, now 64"
+    with pytest.raises(OutOfMemory, match=f"out of memory .*the step '{step}'.*{lower}"):
+        calls.get(step, calls["cache"])()
+
+
+def test_other_errors_of_a_step_pass_as_they_are(ground, tmp_path, monkeypatch):
+    config = tiny_config(ground, [*BRIEF, f"out={tmp_path}"])
+    monkeypatch.setattr(steps, "evaluate", Mock(side_effect=RuntimeError("a fault")))
+    with pytest.raises(RuntimeError, match="^a fault$"):
+        run_chain(config, bar=False)
+    (row,) = rows_of(tmp_path / "runs.jsonl")
+    assert row["error"] == "RuntimeError: a fault"
+
+
 def test_a_loss_that_is_no_number_is_told_and_mended(config, monkeypatch):
     real = steps.train
 
@@ -342,3 +388,58 @@ def test_the_settings_lie_beside_the_log(config):
     log = run_chain(config(), bar=False)
     (path,) = log.parent.glob("*.yaml")
     assert load_config(path) == config()
+
+
+# Many processes
+
+# The second of two processes fails in training, where the first one waits for it.
+LONELY = """
+import os, sys
+from distill import steps
+from distill.cli import main
+
+def train(*args, **options):
+    raise MemoryError
+
+if os.environ["RANK"] == "1":
+    steps.train = train
+main(sys.argv[1:])
+"""
+
+
+def test_two_processes_log_the_rows_of_one(ground, tmp_path):
+    """Even where one of them fails alone: that is logged, and the same command goes on."""
+    one, two = (
+        tiny_config(ground, [*BRIEF, f"out={tmp_path / name}", "train.parallel=fsdp"])
+        for name in ("one", "two")
+    )
+    expected = rows_of(run_chain(one, bar=False))
+    save_config(two, tmp_path / "two.yaml")
+    (tmp_path / "lonely.py").write_text(LONELY)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+    def launch(*words):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", "2", *words, "run", "two.yaml"]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
+        )
+
+    ended = launch("lonely.py")
+    assert ended.returncode != 0
+    rows = rows_of(tmp_path / "two" / "runs.jsonl")
+    assert [row["phase"] for row in rows] == ["teacher", "pruned", "distilled"]
+    assert rows[2]["error"].startswith("OutOfMemory: out of memory before or after the training")
+    assert (rows[2]["status"], rows[2]["parent_id"]) == ("failed", rows[1]["run_id"])
+
+    ended = launch("-m", "distill")
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    rows = [row for row in rows_of(tmp_path / "two" / "runs.jsonl") if "status" not in row]
+    assert {row.pop("machine")[:4] for row in rows} == {"2 x "}
+    assert {row.pop("machine")[:4] for row in expected} == {"1 x "}
+    for row, wanted in zip(settled(rows), settled(expected), strict=True):
+        assert row.keys() == wanted.keys()
+        for name, value in wanted.items():
+            # Gradients are added in another order: float32 roundings of a step or two.
+            near = pytest.approx(value, rel=1e-4) if isinstance(value, float) else value
+            assert row[name] == near, name

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, kl_div
+from transformers import AutoModelForCausalLM
 
 from distill import checkpoint
 from distill.batches import collate, micro_batches, step_indices, steps_in_epoch
@@ -140,6 +142,27 @@ def test_memory_settings_do_not_change_the_training(toy_model, sequences, change
 
     # Sums in another order: a few float32 roundings a step, amplified by 6 steps of Adam.
     assert losses(**changes) == pytest.approx(losses(), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="no C++ compiler"
+)
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
+def test_compiled_layers_train_as_others(toy_model, sequences, tmp_path):
+    def trained(compile):
+        stream = Stream(sequences(20), 8, "cot", OnlineTeacher(toy_model(2)), alpha=0.5)
+        model = toy_model(1)
+        return model, train(model, [stream], options(compile=compile))
+
+    (plain, expected), (model, done) = trained(False), trained(True)
+    assert all(layer._compiled_call_impl for layer in model.model.layers)
+    # Fused sums are in another order: float32 roundings a step, amplified by 6 steps of Adam.
+    assert done.losses == pytest.approx(expected.losses, rel=1e-5)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert copy_of(again).keys() == copy_of(plain).keys()
+    assert same(copy_of(again), copy_of(model))
 
 
 def test_a_copy_of_the_teacher_has_nothing_to_learn(toy_model, sequences):
@@ -378,46 +401,70 @@ def test_a_full_disk_leaves_the_older_checkpoint(toy_model, sequences, tmp_path,
 
 WORKER = """
 import json, sys
-import numpy as np, torch
+from pathlib import Path
+import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
+from distill.checkpoint import latest_checkpoint
 from distill.config import Train
 from distill.streams import OnlineTeacher, Stream
 from distill.student import make_accelerator
 from distill.task import Encoded
 from distill.train import train
 
-torch.set_num_threads(1)
-given = json.loads(open(sys.argv[1]).read())
-models = []
-for seed in (1, 2):
+class Stop(Exception):
+    pass
+
+def make(seed):
     torch.manual_seed(seed)
-    models.append(AutoModelForCausalLM.from_config(Qwen3Config(**given["config"])).eval())
+    return AutoModelForCausalLM.from_config(Qwen3Config(**given["config"])).eval()
+
+def teacher(batch):
+    if next(calls) == given["stop"]:
+        raise Stop
+    return online(batch)
+
+def go(model):
+    stream = Stream(sequences, 8, "blended", teacher, alpha=.5)
+    return train(model, [stream], Train(**given["options"]), validation=sequences[:9],
+                 folder=folder, accelerator=accelerator, bar=False)
+
+torch.set_num_threads(1)
+given = json.loads(Path(sys.argv[1]).read_text())
 sequences = [Encoded(tuple(ids), *(slice(*s) for s in spans)) for ids, spans in given["sequences"]]
-stream = Stream(sequences, 8, "blended", OnlineTeacher(models[1]), alpha=.5)
+online, calls, folder = OnlineTeacher(make(2)), iter(range(10**6)), Path("checkpoints")
 accelerator = make_accelerator()
-done = train(models[0], [stream], Train(**given["options"]), validation=sequences[:9],
-             accelerator=accelerator, bar=False)
-weights = done.weights or dict(models[0].named_parameters())
+try:
+    go(make(1))
+except Stop:
+    resumed = latest_checkpoint(folder).state["step"]
+model = make(1)
+done = go(model)
+weights = done.weights or dict(model.named_parameters())
 if accelerator.is_main_process:
     total = float(sum(w.detach().double().abs().sum() for w in weights.values()))
-    result = {"processes": accelerator.num_processes, "losses": done.losses,
-              "validation": done.validation, "tokens": done.tokens, "weights": total}
-    open(sys.argv[2], "w").write(json.dumps(result))
+    result = {"processes": accelerator.num_processes, "losses": done.losses, "resumed": resumed,
+              "validation": done.validation, "tokens": done.tokens, "weights": total,
+              "sharded": done.weights is not None}
+    Path(sys.argv[2]).write_text(json.dumps(result))
 accelerator.end_training()
 """
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_processes_train_as_one(toy_model, sequences, tmp_path, parallel):
+def test_two_processes_that_stop_and_go_on_train_as_one(toy_model, sequences, tmp_path, parallel):
+    """A checkpoint is taken right after a measurement; the stop is two steps later."""
     model, drawn = toy_model(1), sequences(30)
-    o = options(epochs=3, micro_tokens=40, validate_every=4, parallel=parallel)
+    o = options(epochs=3, micro_tokens=40, validate_every=4, checkpoint_every=4, parallel=parallel)
     stream = Stream(drawn, 8, "blended", OnlineTeacher(toy_model(2)), alpha=0.5)
     one = train(model, [stream], o, validation=drawn[:9])
+    lengths = [len(d.ids) for d in drawn]
+    steps = [step_indices(30, 8, step, (0, 0)) for step in range(6)]
     spans = [[[s.start, s.stop] for s in (d.prompt, d.reasoning, d.answer)] for d in drawn]
     given = {
         "config": model.config.to_dict(),
         "options": o.model_dump(),
         "sequences": [[d.ids, s] for d, s in zip(drawn, spans, strict=True)],
+        "stop": sum(len(micro_batches(lengths, step, 40, 2)[0]) for step in steps),
     }
     (tmp_path / "worker.py").write_text(WORKER)
     (tmp_path / "given.json").write_text(json.dumps(given))
@@ -427,11 +474,12 @@ def test_two_processes_train_as_one(toy_model, sequences, tmp_path, parallel):
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     two = json.loads((tmp_path / "result.json").read_text())
-    assert two["processes"] == 2
+    assert (two["processes"], two["resumed"]) == (2, 4)
+    assert two["sharded"] == (parallel == "fsdp")
     assert two["tokens"] == one.tokens
     assert two["losses"] == pytest.approx(one.losses, rel=1e-5)
     assert [n for _, n in two["validation"]] == pytest.approx([n for _, n in one.validation], 1e-5)
