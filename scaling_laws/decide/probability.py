@@ -111,6 +111,7 @@ class _Asked:
         one, at = placed.form.fit, placed.form.at[part]
         mean = placed.model.residual_mean(one.draws.theta[part])
         if len(far[0]):
+            mean = mean.copy()  # of a form that is a score itself it may be a view
             mean[:, far[0]] += far[2][at, None] * far[1]
         low, high = self.scaled
         if self.interval == "mean":

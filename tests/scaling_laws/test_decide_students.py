@@ -205,6 +205,16 @@ def test_bad_questions_about_the_next_labels_say_what_to_write(curve):
         sl.decide.marginal(curve, at=-1)
 
 
+def test_a_size_beyond_the_log_of_a_form_that_is_a_score():
+    """Twelve sizes on a steep collapse: .2 kept lies far below its foot, .8 on its top."""
+    at = {"acc1": 0.75, "k0": 0.5, "s": 12.0}
+    kept = pd.DataFrame({"kept": np.linspace(0.3, 1.0, 12)})
+    log = sl.simulate(sl.laws.Collapse(), kept, at, 0.002, 3, metric="mmlu")
+    forecast = sl.choose([sl.laws.Collapse()], log, "mmlu").forecast
+    found = sl.decide.smallest(forecast, at_least={"mmlu": 0.6}, kept=[0.8, 0.6, 0.2])
+    assert found.frame.set_index("kept")["probability"].loc[[0.8, 0.2]].tolist() == [1.0, 0.0]
+
+
 def test_labels_for_a_loss_do_not_hang_on_the_link():
     """Residuals of a loss may be differences instead of logarithms."""
     log = sl.simulate(sl.laws.Power(), SIZES, {"E": 1.0, "A": 0.5, "a": 0.4}, 0.005, metric="loss")
