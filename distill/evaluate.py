@@ -63,9 +63,12 @@ class Evaluation:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: str | os.PathLike[str]) -> tuple[Path, str]:
-        """Write everything to one Parquet file, named by its SHA-256; return path and hash."""
+        """Write all but ``answer_s`` to one Parquet file, named by its SHA-256; return both.
+
+        The clock apart, the same answers have the same name.
+        """
         about = {
-            "scores": dict(self.scores),
+            "scores": {name: x for name, x in self.scores.items() if name != "answer_s"},
             "settings": dict(self.settings),
             "labels": list(self.confusion.index),
             "confusion": self.confusion.to_numpy().tolist(),

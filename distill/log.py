@@ -20,11 +20,12 @@ __all__ = ["Log"]
 
 # Parts of a second and longer that another writer may hold the log.
 _LOCK_S = 60.0
-# What two rows of one model may differ in: clocks, and who computed it. A parent is named after the
-# models that were scored, for which `evaluate.pruned` decides.
+# What two rows of one model may differ in: clocks, who computed it, and the file of its answers,
+# which holds every digit of what the scores say. A parent is named after the models that were
+# scored, for which `evaluate.pruned` decides.
 _CIRCUMSTANCES = {
-    "answer_s", "code_version", "cpu_s", "gpu_hours", "machine", "parent_id", "schema_version",
-    "wall_s",
+    "answer_s", "code_version", "cpu_s", "gpu_hours", "items", "items_sha256", "machine",
+    "parent_id", "schema_version", "wall_s",
 }  # fmt: skip
 # A stage that is done anew adds float32 numbers in another order.
 _ROUNDING = 1e-4

@@ -218,6 +218,7 @@ class _Chain:
             **about,
             **sizes,
             **scored["scores"],
+            **{name: scored.get(name) for name in ("items", "items_sha256")},
             **made.result,
         }
         if "kept" not in about and teacher is not None:

@@ -191,7 +191,7 @@ class Steps:
         return Made.of(self._stage("teach", inputs, make, together=True))
 
     def score(self, made: Made) -> dict[str, Any]:
-        """Evaluate a model: its ``scores``, and its ``sizes`` as a row has them."""
+        """Evaluate a model: ``scores``, ``sizes`` and the file of ``items``, as a row has them."""
         options, format = self.config.evaluate, self.config.supervision.format
         inputs = {"model": made.key, "format": format, "evaluate": essential(options)}
         texts: list[str] = []
@@ -218,7 +218,7 @@ class Steps:
                 max_new_tokens=options.tokens,
                 batch_size=options.batch,
             )
-            evaluation.save(folder)
+            file, sha256 = evaluation.save(folder)
             scores = dict(evaluation.scores)
             if options.quiz != 0:
                 questions = build_quiz(options.quiz)
@@ -232,9 +232,17 @@ class Steps:
                 asked = options.lm_eval.model_dump()
                 scores |= lm_eval_scores(model, tokenizer, batch_size=options.batch, **asked)
             wall = time.perf_counter() - began
-            return {"scores": scores, "sizes": _sizes(model), "wall_s": wall}
+            return {
+                "scores": scores, "sizes": _sizes(model), "wall_s": wall,
+                "items": file.name, "items_sha256": sha256,
+            }  # fmt: skip
 
-        return dict(self._stage("score", {**inputs, **self._common}, make).result)
+        done = self._stage("score", {**inputs, **self._common}, make)
+        found = dict(done.result)
+        if "items" in found:  # an older version kept no name
+            file = done.path / found["items"]
+            found["items"] = file.relative_to(self.stages.folder.parent).as_posix()
+        return found
 
     def quiz(self, made: Made) -> dict[str, Any]:
         """Take the quiz alone."""

@@ -21,7 +21,8 @@ Floats = NDArray[np.float64]
 # moves. Tokens are a size that was chosen where no number of examples was.
 OUTCOMES = (
     "run_id chain_id parent_id config_hash code_version status error seed "
-    "examples_seen steps stopped_by gpu_hours wall_s cpu_s machine tokens_in tokens_out"
+    "examples_seen steps stopped_by gpu_hours wall_s cpu_s machine tokens_in tokens_out "
+    "answer_s items items_sha256"
 ).split()
 
 

@@ -137,6 +137,9 @@ class Run(_Scores):
     machine: str | None = _text("the hardware that ran it")
     tokens_in: float | None = _number("prompt tokens an answer", ge=0)
     tokens_out: float | None = _number("written tokens an answer", ge=0)
+    answer_s: float | None = _number("seconds of wall-clock time an answer", ge=0)
+    items: str | None = _text("file of the answers to each test item and their confusion matrix")
+    items_sha256: str | None = _text("SHA-256 of that file")
 
     @property
     def compression(self) -> float | None:

@@ -18,7 +18,7 @@ from distill.tiny import tiny_config
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at files in /proc")
 
 REPOSITORY = Path(__file__).parents[2]
-MOVING = {"wall_s", "cpu_s", "gpu_hours"}
+MOVING = {"wall_s", "cpu_s", "gpu_hours", "answer_s"}
 
 SMALL = (
     "data.pool=48", "data.train=32", "data.validation=16", "data.test=40", "adapt.examples=48",

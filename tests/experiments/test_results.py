@@ -26,6 +26,7 @@ NONE_HAS = {
     "status": "only a row that failed says so",
     "error": "only a row that failed has one",
     "gpu_hours": "made without a GPU",
+    **dict.fromkeys(("answer_s", "items", "items_sha256"), "logged since, by a later version"),
     **{f"{m}{part}": "not measured here: general knowledge is the quiz and the KL of general text"
        for m in ("mmlu", "mmlu_pro", "loss") for part in ("", "_se", "_n")},
 }  # fmt: skip
