@@ -103,6 +103,10 @@ class Data(Section):
     traces: str | None = _path(
         None, description="file of the teacher's reasoning and labels, in place of the pool's own"
     )
+    wrong: Literal["keep", "drop"] | None = Field(
+        None,
+        description="drop: leave out traces whose answer is not the gold label; keep them, if none",
+    )
     label_source: Literal["gold", "teacher"] = Field(
         "gold", description="who labelled the examples of the pool"
     )
@@ -123,6 +127,8 @@ class Data(Section):
             raise ValueError(f"train = {self.train} is more than pool = {self.pool}")
         if self.traces is not None and self.label_source == "gold":
             raise ValueError("the labels of traces are the teacher's; write label_source: teacher")
+        if self.wrong is not None and self.traces is None:
+            raise ValueError(f"wrong = {self.wrong} is about traces; name their file in traces")
         return self
 
 

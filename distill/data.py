@@ -54,7 +54,7 @@ def load_data(data: Data) -> Dataset:
     dataset = _headlines(data) if data.source == "headlines" else _file(data)
     if data.traces is None:
         return dataset
-    traces = read_traces(data.traces, dataset.task, dataset.pool)
+    traces = read_traces(data.traces, dataset.task, dataset.pool, wrong=data.wrong or "keep")
     if len(traces.examples) < data.train:
         raise ValueError(
             f"{data.traces} has {len(traces.examples)} usable traces of the pool's "

@@ -275,7 +275,7 @@ def read_traces(
     - ``reply``: the text that the teacher wrote
     - ``rationale`` and ``label``: reasoning and answer, already apart
     - ``response``: a line of a batch of chat completions, with ``content`` and, where the teacher
-      thinks, ``reasoning_content`` in its first message
+      thinks, ``reasoning_content`` in its first message; ``error``: a request that had no response
 
     Parameters
     ----------
@@ -338,8 +338,8 @@ def _replies(path: Path, rows: Sequence[dict[str, Any]], task: Task) -> Iterable
             yield str(row["reply"])
         elif "rationale" in row and "label" in row:
             yield (f"<think>{row['rationale']}</think>\n{task.answer_marker} {row['label']}")
-        elif "response" in row:
-            yield _completion(row["response"])
+        elif "response" in row or "error" in row:
+            yield _completion(row.get("response"))
         else:
             raise ValueError(
                 f"{path.name} row {number} has {sorted(row)}; it needs reply, or rationale and "

@@ -58,6 +58,7 @@ def test_overrides_do_not_touch_their_source():
         ("train.patience=2", "patience needs validate_every"),
         ("train={lora: {}, parallel: fsdp}", "adapters are not sharded"),
         ("data.traces=t.jsonl", "label_source: teacher"),
+        ("data.wrong=drop", "wrong = drop is about traces; name their file in traces"),
         ("name=a b", "name = 'a b'"),
         ("model=3", "model = 3"),
         ("evaluate.lm_eval={}", "evaluate.lm_eval.tasks is missing"),

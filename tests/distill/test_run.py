@@ -439,7 +439,7 @@ def test_two_processes_log_the_rows_of_one(ground, tmp_path):
     assert (rows[2]["status"], rows[2]["parent_id"]) == ("failed", rows[1]["run_id"])
 
     ended = launch("-m", "distill")
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.returncode == 0, ended.stderr[-6000:]
     rows = [row for row in rows_of(tmp_path / "two" / "runs.jsonl") if "status" not in row]
     assert {row.pop("machine")[:4] for row in rows} == {"2 x "}
     assert {row.pop("machine")[:4] for row in expected} == {"1 x "}
@@ -451,3 +451,47 @@ def test_two_processes_log_the_rows_of_one(ground, tmp_path):
             # Gradients are added in another order: float32 roundings of a step or two.
             near = pytest.approx(value, rel=1e-4) if isinstance(value, float) else value
             assert row[name] == near, name
+
+
+def test_a_teacher_that_gives_text_alone(ground, tmp_path):
+    """The example's settings, with a file as an API writes it: right, wrong, garbled and failed."""
+    given = load_config(REPOSITORY / "experiments" / "text-teacher.yaml")
+    pool = load_data(tiny_config(ground, BRIEF).data).pool
+    other = {e.label: next(o.label for o in pool if o.label != e.label) for e in pool}
+    kinds = ["wrong", "garbled", "failed", *["right"] * (len(pool) - 3)]
+    with (tmp_path / "batch.jsonl").open("w") as file:
+        for example, kind in zip(pool, kinds, strict=True):
+            label = other[example.label] if kind == "wrong" else example.label
+            said = "Hm." if kind == "garbled" else f"Reason: It is clear.\nEvent: {label}"
+            body = {"choices": [{"message": {"role": "assistant", "content": said}}]}
+            row = {"id": f"batch_req_{example.id}", "custom_id": example.id, "error": None}
+            row["response"] = {"status_code": 200, "body": body}
+            if kind == "failed":
+                row |= {"response": None, "error": {"code": "batch_expired"}}
+            file.write(json.dumps(row) + "\n")
+    overrides = [
+        *BRIEF, f"out={tmp_path / 'out'}", f"data.traces={tmp_path / 'batch.jsonl'}",
+        "data.train=13", f"data.label_source={given.data.label_source}",
+        f"data.wrong={given.data.wrong}", f"supervision.format={given.supervision.format}",
+        f"supervision.alpha={given.supervision.alpha}",
+    ]  # fmt: skip
+    config, lines = tiny_config(ground, overrides), []
+    learnt = load_data(config.data).pool
+    assert [(e.text, e.label) for e in learnt] == [(e.text, e.label) for e in pool[3:]]
+    assert {e.rationale for e in learnt} == {"It is clear."}
+
+    rows = rows_of(run_chain(config, bar=False, report=lines.append))
+    (counts,) = (line for line in lines if line.startswith("batch.jsonl"))
+    assert counts == (
+        "batch.jsonl: {'kept': 13, 'wrong': 1, 'unparsed': 1, 'no reasoning': 0, 'no reply': 1, "
+        "'kept_wrong': 0}."
+    )
+    assert [row["phase"] for row in rows] == ["teacher", "pruned", "distilled"]
+    student = rows[-1]
+    assert (student["target"], student["label_source"]) == ("text", "teacher")
+    assert (student["examples"], student["format"]) == (13, "blended")
+
+    kept = load_data(load_config(config, ["data.wrong=keep"]).data).pool
+    assert [e.label for e in kept] == [other[pool[0].label], *(e.label for e in learnt)]
+    with pytest.raises(ValueError, match="has 13 usable traces .*'wrong': 1.* asks for 14"):
+        load_data(load_config(config, ["data.train=14"]).data)
