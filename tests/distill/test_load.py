@@ -1,7 +1,9 @@
 import pandas as pd
 import pytest
 
-from distill.examples import Example
+from distill.config import Data
+from distill.data import load_data
+from distill.examples import Example, drop_near_duplicates
 from distill.headlines import generate
 from distill.load import load_examples
 
@@ -127,3 +129,23 @@ def test_a_bad_line_is_numbered(tmp_path, line):
 def test_another_file_type_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not '.xlsx'"):
         load_examples(tmp_path / "mix.xlsx")
+
+
+def test_a_file_for_a_chain_says_what_was_taken_and_left_out(tmp_path):
+    """Near-duplicates are counted by `drop_near_duplicates`, and none is in two parts."""
+    twins = [f"{text}!" for text in TEXTS[:7]]
+    data = pd.DataFrame({"title": [*TEXTS, *twins], "kind": [*LABELS, *LABELS[:7]]})
+    path = write(data, tmp_path / "news.csv")
+    found = load_data(Data(source=str(path), train=40, pool=80, validation=40, test=60))
+    distinct = drop_near_duplicates(load_examples(path).examples)
+    assert distinct.n_removed >= 7
+    assert found.notes[:3] == (
+        "news.csv: text from column 'title'.",
+        "news.csv: label from column 'kind'.",
+        f"{distinct.n_removed} near-duplicates were left out.",
+    )
+    parts = (found.pool, found.validation, found.test)
+    assert [len(part) for part in parts] == [80, 40, 60]
+    texts = [example.text for part in parts for example in part]
+    assert set(texts) <= {example.text for example in distinct.kept}
+    assert len(set(texts)) == len(texts)

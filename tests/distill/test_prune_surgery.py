@@ -44,9 +44,11 @@ CONFIGS = {
         **COMMON, head_dim=8, use_sliding_window=True, sliding_window=4, max_window_layers=2
     ),
     "qwen2": Qwen2Config(**COMMON, tie_word_embeddings=True),
+    "qwen2-untied": Qwen2Config(**COMMON, tie_word_embeddings=False),
     "llama": LlamaConfig(**COMMON, tie_word_embeddings=True),
     "llama-biases": LlamaConfig(**COMMON, attention_bias=True, mlp_bias=True),
     "mistral": MistralConfig(**COMMON, sliding_window=4),
+    "mistral-tied": MistralConfig(**COMMON, sliding_window=4, tie_word_embeddings=True),
 }
 families = pytest.mark.parametrize("family", CONFIGS)
 SMALLER = {"layers": 2, "hidden": 32, "ffn": 40, "kv_heads": 2}

@@ -495,3 +495,34 @@ def test_a_teacher_that_gives_text_alone(ground, tmp_path):
     assert [e.label for e in kept] == [other[pool[0].label], *(e.label for e in learnt)]
     with pytest.raises(ValueError, match="has 13 usable traces .*'wrong': 1.* asks for 14"):
         load_data(load_config(config, ["data.train=14"]).data)
+
+
+def test_a_merged_adapter_is_pruned_again_by_the_chain(ground, tmp_path):
+    """Adapters are trained and merged, and the next student is cut out of the merged weights."""
+    overrides = ["prune.kept=[.6, .4]", "train.lora={rank: 2}", "train.max_steps=4"]
+    # Layers stay as they are, so that weights of the two students stand at the same places.
+    overrides += ["train.lr=.01", "prune.split={ffn: 1}", "prune.importance=magnitude"]
+    config = tiny_config(ground, [*BRIEF, f"out={tmp_path}", *overrides])
+    rows = rows_of(run_chain(config, bar=False))
+    assert [row["phase"] for row in rows] == ["teacher", *["pruned", "distilled"] * 2]
+    assert [row["parent_id"] for row in rows[1:]] == [row["run_id"] for row in rows[:-1]]
+    assert [row.get("method") for row in rows] == [None, None, "lora", None, "lora"]
+    assert all(
+        row["params"] == before["params"]
+        for before, row in zip(rows[1::2], rows[2::2], strict=True)
+    )
+
+    def models(kind):
+        folders = [path.parent for path in tmp_path.glob(f"stages/{kind}-*/model")]
+        found = [load_model(folder / "model") for folder in folders]
+        return sorted(found, key=lambda model: -model.num_parameters())
+
+    cut, taught = models("prune"), models("teach")
+
+    def attention(model):
+        return model.model.layers[0].self_attn.q_proj.weight
+
+    # The second cut begins with what the adapter made of the first one.
+    assert not torch.equal(attention(taught[0]), attention(cut[0]))
+    assert torch.equal(attention(cut[1]), attention(taught[0]))
+    assert not any("lora" in name for name, _ in taught[1].named_parameters())
