@@ -148,7 +148,11 @@ def test_memory_settings_do_not_change_the_training(toy_model, sequences, change
 @pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="no C++ compiler"
 )
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
+# Both are of torch's own code while it compiles.
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script_method`:DeprecationWarning",
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning",
+)
 def test_compiled_layers_train_as_others(toy_model, sequences, tmp_path):
     def trained(compile):
         stream = Stream(sequences(20), 8, "cot", OnlineTeacher(toy_model(2)), alpha=0.5)
@@ -476,7 +480,7 @@ def test_two_processes_that_stop_and_go_on_train_as_one(toy_model, sequences, tm
     ended = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
     )
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.returncode == 0, ended.stderr[-6000:]
     two = json.loads((tmp_path / "result.json").read_text())
     assert (two["processes"], two["resumed"]) == (2, 4)
     assert two["sharded"] == (parallel == "fsdp")
