@@ -1,6 +1,6 @@
 """One HTML file that a manager can read and a reviewer can check.
 
-`findings` fits and asks, `lattice` and `served` compute beforehand what the panel reads, `sections`
+`findings` fits and asks, `replay` and `served` hold what the panel repeats and reads, `sections`
 says it in HTML, `page` puts it together.
 """
 

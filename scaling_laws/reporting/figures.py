@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
+from scaling_laws.reporting.alone import predicted
 from scaling_laws.reporting.findings import Outcome
 from scaling_laws.reporting.lattice import Scale
 from scaling_laws.reporting.markup import in_words
@@ -67,7 +68,7 @@ def curves(one: Outcome, axis: Scale, point: Mapping[str, Any], level: float) ->
     for i, word in enumerate(levels):
         colour, own = COLOURS[i % len(COLOURS)], {} if by is None else {by: word}
         lines = pd.DataFrame({axis.name: xs, **fixed, **own})
-        read = one.lattice.read(lines)
+        read = predicted(one.forecast, lines, level)
         if "low" in read:
             ax.fill_between(xs, read["run_low"], read["run_high"], color=colour, alpha=0.1, lw=0)
             ax.fill_between(xs, read["low"], read["high"], color=colour, alpha=0.25, lw=0)

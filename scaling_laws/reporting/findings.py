@@ -1,4 +1,4 @@
-"""What a report rests on: forms, forecast, hold-out, lattice and decisions, before any markup."""
+"""What a report rests on: forms, forecast, hold-out, what-if and decisions, before any markup."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from scaling_laws.forecast import Forecast
 from scaling_laws.laws import Law
 from scaling_laws.metrics import Metric
 from scaling_laws.reporting.lattice import Lattice, lattice_of
+from scaling_laws.reporting.program import Untold
+from scaling_laws.reporting.replay import NUMBERS, Replay, replay_of
 from scaling_laws.reporting.served import Served, served_of
 from scaling_laws.runs import Note, RunLog
 from scaling_laws.validation import Choice, Holdout, choose, holdout
 
 __all__ = ["Asked", "Findings", "Outcome", "gather"]
 
-# Numbers of all lattices together: with figures the file stays below two megabytes.
-_NUMBERS = 230_000
 # One hardest level in so many is held out.
 _HELD = 3
 # Sizes of students that a front is asked of.
@@ -62,11 +62,15 @@ class Outcome:
     held : Holdout or str
         Or why there is none.
     lattice : Lattice
+        Its axes and levels.
+    replay : Replay or str
+        What the panel repeats, or why it cannot.
     """
 
     choice: Choice
     held: Holdout | str
     lattice: Lattice
+    replay: Replay | str
 
     @property
     def forecast(self) -> Forecast:
@@ -128,11 +132,14 @@ def gather(log: RunLog, asked: Asked, progress: Callable[[str], None]) -> Findin
     factors = _factors(log, asked)
     failed: dict[str, str] = {}
     chosen: dict[str, Outcome] = {}
+    left = NUMBERS
     for name in names:
         try:
-            chosen[name] = _outcome(log, name, asked, factors, len(names), progress)
+            chosen[name] = one = _outcome(log, name, asked, factors, left, progress)
         except ValueError as why:
             failed[name] = str(why)
+        else:
+            left -= one.replay.numbers if isinstance(one.replay, Replay) else 0
     if not chosen:
         told = " ".join(f"{name}: {why}" for name, why in failed.items())
         raise ValueError(f"report: nothing to report of {log.source}. {told}")
@@ -186,7 +193,7 @@ def _outcome(
     name: str,
     asked: Asked,
     factors: Mapping[str, tuple[str, ...]],
-    share: int,
+    most: int,
     progress: Callable[[str], None],
 ) -> Outcome:
     if name not in log.metrics:
@@ -207,26 +214,22 @@ def _outcome(
         held = str(why)
     progress(f"{name}: what-if")
     own = {n: factors[n] for n in choice.best.law.by}
-    lattice = lattice_of(choice.forecast, own, asked.level, _NUMBERS // share, asked.rng)
-    return Outcome(choice, held, lattice)
+    lattice = lattice_of(choice.best, own)
+    try:
+        replay: Replay | str = replay_of(choice.forecast, lattice, asked.level, most, asked.rng)
+    except Untold as why:
+        replay = str(why)
+    return Outcome(choice, held, lattice, replay)
 
 
 def _point(first: Outcome) -> dict[str, Any]:
     """Return most data and, of each factor, the level that is best there."""
     lattice, better = first.lattice, 1.0 if first.metric.direction == "higher" else -1.0
-    place: list[int] = []
-    for scale in lattice.scales:
-        place.append(int(np.argmin(np.abs(scale.values - scale.seen[1]))))
-    node = 0
-    for scale, at in zip(lattice.scales, place, strict=True):
-        node = node * scale.nodes + at
-    best = int(np.argmax(better * lattice.table[:, node, 0]))
-    out: dict[str, Any] = {s.name: s.seen[1] for s in lattice.scales}
-    sizes = [len(levels) for levels in lattice.factors.values()]
-    where = np.unravel_index(best, sizes) if sizes else ()
-    for (name, levels), i in zip(lattice.factors.items(), where, strict=True):
-        out[name] = levels[int(i)]
-    return out
+    most = {s.name: s.seen[1] for s in lattice.scales}
+    levels = pd.DataFrame(list(product(*lattice.factors.values())), columns=list(lattice.factors))
+    scores = first.forecast.predict(levels.assign(**most), interval=None)["estimate"]
+    best = levels.iloc[int(np.argmax(better * scores.to_numpy(dtype=float)))]
+    return {**most, **{str(name): str(level) for name, level in best.items()}}
 
 
 def _questions(

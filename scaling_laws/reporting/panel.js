@@ -1,28 +1,98 @@
-// The what-if panel. It knows no law: it reads the draws that the page carries, between the nodes
-// of a lattice, and takes their quantiles. The arithmetic is that of `Lattice.read`.
+// The what-if panel. It knows no law: it repeats the steps that the page carries, on the draws that
+// the page carries, and takes quantiles. The arithmetic is that of `Replay.read`.
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("panel-data").textContent);
   const panel = document.getElementById("panel");
+  if (!panel) return;
   const STEPS = 240, CHART = 41;
 
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  const floats = (text) => new Float32Array(bytes(text).buffer);
+  const doubles = (text) => new Float64Array(bytes(text).buffer);
   for (const m of data.metrics) {
-    for (const key of ["table", "coefficients", "noise"]) m[key] = floats(m[key]);
+    for (const part of m.parts) {
+      for (const key of ["table", "noise", "stages", "constants"]) part[key] = doubles(part[key]);
+      part.count = part.noise.length + 1;
+      part.known = [];
+      part.room = [];
+    }
     m.support = bytes(m.support);
+    m.mean = new Float64Array(m.draws);
+    m.run = new Float64Array(m.draws);
   }
   const served = data.served;
-  if (served) for (const key in served.values) served.values[key] = floats(served.values[key]);
+  if (served) for (const key in served.values) served.values[key] = doubles(served.values[key]);
 
-  // Four nodes around a value and their weights (Lagrange's cubic).
-  function stencil(axis, value) {
-    const at = Math.log(value / axis.low) / Math.log(axis.high / axis.low) * (axis.nodes - 1);
-    const first = Math.min(Math.max(Math.floor(at) - 1, 0), axis.nodes - 4);
-    const t = at - first;
-    return { first, nearest: Math.round(at), weights: [
-      -(t - 1) * (t - 2) * (t - 3) / 6, t * (t - 2) * (t - 3) / 2,
-      -t * (t - 1) * (t - 3) / 2, t * (t - 1) * (t - 2) / 6] };
+  // --- arithmetic --------------------------------------------------------------------------------
+  // Comparisons are 1 or 0, as NumPy counts them.
+  const OPERATIONS = {
+    add: (a, b) => a + b, subtract: (a, b) => a - b, multiply: (a, b) => a * b,
+    divide: (a, b) => a / b, power: (a, b) => a ** b, negative: (a) => -a, positive: (a) => a,
+    absolute: Math.abs, sign: Math.sign, square: (a) => a * a, sqrt: Math.sqrt, cbrt: Math.cbrt,
+    reciprocal: (a) => 1 / a, exp: Math.exp, exp2: (a) => 2 ** a, expm1: Math.expm1, log: Math.log,
+    log2: Math.log2, log10: Math.log10, log1p: Math.log1p,
+    logaddexp: (a, b) => a === b ? a + Math.LN2
+      : Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b))),
+    maximum: (a, b) => Math.max(a, b), minimum: (a, b) => Math.min(a, b),
+    hypot: (a, b) => Math.hypot(a, b), floor: Math.floor, ceil: Math.ceil, sin: Math.sin,
+    cos: Math.cos, tan: Math.tan, arctan: Math.atan, sinh: Math.sinh, cosh: Math.cosh,
+    tanh: Math.tanh, arcsinh: Math.asinh,
+    greater: (a, b) => +(a > b), greater_equal: (a, b) => +(a >= b), less: (a, b) => +(a < b),
+    less_equal: (a, b) => +(a <= b), equal: (a, b) => +(a === b), not_equal: (a, b) => +(a !== b),
+    logical_and: (a, b) => +(a !== 0 && b !== 0), logical_or: (a, b) => +(a !== 0 || b !== 0),
+    logical_not: (a) => +(a === 0), isfinite: (a) => +Number.isFinite(a),
+    isnan: (a) => +Number.isNaN(a), where: (a, b, c) => a !== 0 ? b : c,
+  };
+
+  // One step on numbers and on lists of a number a draw; a list is put into `room`.
+  function step(name, a, b, c, room) {
+    const f = OPERATIONS[name];
+    const many = [a, b, c].map((x) => typeof x === "object");
+    if (!many.includes(true)) return f(a, b, c);
+    const out = room();
+    for (let d = 0; d < out.length; d++) {
+      out[d] = f(many[0] ? a[d] : a, many[1] ? b[d] : b, many[2] ? c[d] : c);
+    }
+    return out;
+  }
+
+  // Registers of a part at a combination of levels, as far as they depend on no axis.
+  function registers(part, combination) {
+    if (part.known[combination]) return part.known[combination];
+    const found = part.inputs.map(() => 0);
+    for (const row of part.rows[combination]) {
+      found.push(part.table.subarray(row * part.count, (row + 1) * part.count));
+    }
+    found.push(...part.constants);
+    for (const [name, a, b, c] of part.steps.slice(0, part.fixed)) {
+      found.push(step(name, found[a], found[b], found[c], () => new Float64Array(part.count)));
+    }
+    part.known[combination] = found;
+    return found;
+  }
+
+  // Estimate and draws of a part; they last until it is asked again.
+  function valuesAt(part, combination, axes) {
+    const found = registers(part, combination).slice();
+    part.inputs.forEach((axis, i) => { found[i] = axes[axis]; });
+    for (let k = part.fixed; k < part.steps.length; k++) {
+      const [name, a, b, c] = part.steps[k];
+      found.push(step(name, found[a], found[b], found[c],
+        () => part.room[k] ??= new Float64Array(part.count)));
+    }
+    const value = found[part.result];
+    return typeof value === "object" ? value : new Float64Array(part.count).fill(value);
+  }
+
+  // The factor on a new run's error, linear in its square between the sizes that are told.
+  function growth(part, axes) {
+    if (part.kept === null) return 1;
+    const size = part.stages.length / 2, kept = axes[part.kept], at = part.stages;
+    let above = 0;
+    while (above < size && at[above] < kept) above++;
+    if (above === 0 || above === size) return Math.sqrt(at[size + Math.min(above, size - 1)]);
+    const share = (kept - at[above - 1]) / (at[above] - at[above - 1]);
+    return Math.sqrt(at[size + above - 1] + share * (at[size + above] - at[size + above - 1]));
   }
 
   function overshoot(axis, value) {
@@ -32,69 +102,68 @@
     return Math.max(beyond, 0) / width;
   }
 
-  function quantile(sorted, share) {
-    const at = share * (sorted.length - 1), below = Math.floor(at);
-    const above = Math.min(below + 1, sorted.length - 1);
-    return sorted[below] + (at - below) * (sorted[above] - sorted[below]);
+  const shown = (m, value) => m.log ? Math.exp(value) : value;
+
+  // An end among infinite draws is infinite.
+  function quantile(m, sorted, share) {
+    const at = share * (sorted.length - 1), first = Math.floor(at);
+    const below = shown(m, sorted[first]);
+    const above = shown(m, sorted[Math.min(first + 1, sorted.length - 1)]);
+    const end = below + (at - first) * (above - below);
+    return Number.isFinite(end) ? end : share < 0.5 ? below : above;
   }
 
-  // The columns of a metric's table at a state, and the nearest node's support.
-  function columnsAt(m, state) {
-    let combination = 0;
-    for (const f of m.factors) {
-      combination = combination * data.factors[f].levels.length + state.factors[f];
+  function ends(m, drawn, estimate, forms, distance) {
+    drawn.sort();
+    const tail = (1 - m.level) / 2;
+    let low = quantile(m, drawn, tail), high = quantile(m, drawn, 1 - tail);
+    if (distance > 0) {
+      let least = estimate - m.growth * distance, most = estimate + m.growth * distance;
+      if (m.bounds) { least = Math.max(least, m.bounds[0]); most = Math.min(most, m.bounds[1]); }
+      low = Math.min(low, shown(m, Math.min(least, ...forms)));
+      high = Math.max(high, shown(m, Math.max(most, ...forms)));
     }
-    let cells = [[0, 1]], nearest = 0, size = 1;
-    for (const axis of m.axes) {
-      const s = stencil(axis, state.axes[axis.at]);
-      cells = cells.flatMap(([node, weight]) => s.weights.map(
-        (w, i) => [node * axis.nodes + s.first + i, weight * w]));
-      nearest = nearest * axis.nodes + s.nearest;
-      size *= axis.nodes;
-    }
-    const row = new Float64Array(m.columns);
-    for (const [node, weight] of cells) {
-      const start = (combination * size + node) * m.columns;
-      for (let c = 0; c < m.columns; c++) row[c] += weight * m.table[start + c];
-    }
-    return { row, support: m.support[combination * size + nearest] };
+    return [low, high];
+  }
+
+  // What the log supports: 0 inside, 1 corner, 2 outside; a corner where the nearest node is one.
+  function supportAt(m, combination, axes, distance) {
+    if (distance > 0) return 2;
+    let node = combination;
+    m.axes.forEach((axis, i) => {
+      const share = Math.log(axes[i] / axis.low) / Math.log(axis.high / axis.low);
+      node = node * axis.nodes + Math.round(share * (axis.nodes - 1));
+    });
+    return Math.min(m.support[node], 1);
   }
 
   // Estimate, ends of the curve's interval and of a new run's.
   function answer(m, state) {
-    const { row, support } = columnsAt(m, state);
-    const distance = Math.max(...m.axes.map((a) => overshoot(a, state.axes[a.at])));
-    const out = { estimate: row[0], support: distance > 0 ? 2 : Math.min(support, 1) };
-    if (m.draws) {
-      const mean = new Float64Array(m.draws).fill(row[1 + m.forms]);
-      for (let k = 0; k < m.rank; k++) {
-        const b = row[2 + m.forms + k];
-        for (let d = 0; d < m.draws; d++) mean[d] += b * m.coefficients[k * m.draws + d];
+    let combination = 0;
+    for (const f of m.factors) {
+      combination = combination * data.factors[f].levels.length + state.factors[f];
+    }
+    const axes = m.axes.map((axis) => state.axes[axis.at]);
+    const distance = Math.max(...m.axes.map((axis, i) => overshoot(axis, axes[i])));
+    const out = { estimate: 0, support: supportAt(m, combination, axes, distance) };
+    const forms = [], { mean, run } = m;
+    let at = 0;
+    for (const part of m.parts) {
+      const values = valuesAt(part, combination, axes), size = growth(part, axes);
+      out.estimate += part.weight * values[0];
+      if (part.admissible) forms.push(values[0]);
+      for (let d = 1; d < part.count; d++, at++) {
+        mean[at] = values[d];
+        run[at] = values[d] + size * part.noise[d - 1];
+        if (m.bounds) run[at] = Math.min(Math.max(run[at], m.bounds[0]), m.bounds[1]);
       }
-      const size = row[m.columns - 1];
-      const run = mean.map((v, d) => {
-        const one = v + size * m.noise[d];
-        return m.bounds ? Math.min(Math.max(one, m.bounds[0]), m.bounds[1]) : one;
-      });
-      [out.low, out.high] = ends(m, mean, row, distance);
-      [out.run_low, out.run_high] = ends(m, run, row, distance);
     }
-    if (m.log) for (const key in out) if (key !== "support") out[key] = Math.exp(out[key]);
+    if (m.draws) {
+      [out.low, out.high] = ends(m, mean, out.estimate, forms, distance);
+      [out.run_low, out.run_high] = ends(m, run, out.estimate, forms, distance);
+    }
+    out.estimate = shown(m, out.estimate);
     return out;
-  }
-
-  function ends(m, drawn, row, distance) {
-    drawn.sort();
-    const tail = (1 - m.level) / 2;
-    let low = quantile(drawn, tail), high = quantile(drawn, 1 - tail);
-    if (distance > 0 && m.forms) {
-      let least = row[0] - m.growth * distance, most = row[0] + m.growth * distance;
-      if (m.bounds) { least = Math.max(least, m.bounds[0]); most = Math.min(most, m.bounds[1]); }
-      const forms = row.subarray(1, 1 + m.forms);
-      low = Math.min(low, least, ...forms);
-      high = Math.max(high, most, ...forms);
-    }
-    return [low, high];
   }
 
   // --- controls ----------------------------------------------------------------------------------
@@ -187,10 +256,11 @@
       moved.axes[axis.at] = clamp(axis, values[i]);
       answers.push(answer(m, moved));
     }
-    const top = Math.max(...answers.map((a) => m.draws ? a.run_high : a.estimate));
-    const low = Math.min(...answers.map((a) => m.draws ? a.run_low : a.estimate));
+    // An end may be infinite: it leaves the chart.
+    const ends = (key) => answers.map((a) => a[m.draws ? key : "estimate"]).filter(Number.isFinite);
+    const top = Math.max(...ends("run_high")), low = Math.min(...ends("run_low"));
     const x = (v) => 38 + 254 * Math.log(v / axis.low) / Math.log(axis.high / axis.low);
-    const y = (v) => 88 - 80 * (v - low) / (top - low || 1);
+    const y = (v) => 88 - 80 * (Math.min(Math.max(v, low), top) - low) / (top - low || 1);
     const line = (key, list = answers.keys()) => [...list].map(
       (i) => `${x(values[i]).toFixed(1)},${y(answers[i][key]).toFixed(1)}`).join(" ");
     const back = answers.map((_, i) => answers.length - 1 - i);

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scaling_laws.reporting.alone import predicted
 from scaling_laws.reporting.findings import Findings, Outcome
 from scaling_laws.reporting.lattice import Scale
 from scaling_laws.reporting.markup import in_words, table
+from scaling_laws.reporting.program import Program
+from scaling_laws.reporting.replay import Part, Replay
 from scaling_laws.reporting.served import Served
 from scaling_laws.show import number
 
@@ -43,30 +46,52 @@ def payload(found: Findings) -> dict[str, Any]:
     return {
         "axes": [{"name": s.name, "low": s.low, "high": s.high} for s in scales.values()],
         "factors": [{"name": n, "levels": list(v)} for n, v in found.factors.items()],
-        "metrics": [_metric(one, axes, factors) for one in found.outcomes.values()],
+        "metrics": [
+            _metric(name, one.replay, axes, factors)
+            for name, one in found.outcomes.items()
+            if isinstance(one.replay, Replay)
+        ],
         "served": None if found.served is None else _served(found.served, axes, factors),
     }
 
 
-def _metric(one: Outcome, axes: list[str], factors: list[str]) -> dict[str, Any]:
+def _metric(name: str, one: Replay, axes: list[str], factors: list[str]) -> dict[str, Any]:
     lattice = one.lattice
+    own = [s.name for s in lattice.scales]
     return {
-        "name": one.metric.name,
-        "better": one.metric.direction,
+        "name": name,
         "axes": [_scale(s, axes) for s in lattice.scales],
         "factors": [factors.index(n) for n in lattice.factors],
-        "columns": lattice.table.shape[2],
-        "forms": lattice.forms,
-        "rank": len(lattice.coefficients),
-        "draws": len(lattice.noise),
-        "table": _packed(lattice.table),
-        "coefficients": _packed(lattice.coefficients),
-        "noise": _packed(lattice.noise),
+        "parts": [_part(part, own) for part in one.parts],
+        "draws": one.draws,
         "support": base64.b64encode(lattice.support.tobytes()).decode(),
-        "log": lattice.log,
-        "bounds": lattice.bounds,
-        "level": lattice.level,
-        "growth": lattice.growth,
+        "log": one.log,
+        "bounds": one.bounds,
+        "level": one.level,
+        "growth": one.growth,
+    }
+
+
+def _part(part: Part, axes: list[str]) -> dict[str, Any]:
+    return {
+        **_program(part.program, axes),
+        "table": _packed(part.table),
+        "rows": part.rows.tolist(),
+        "weight": part.weight,
+        "admissible": part.admissible,
+        "noise": _packed(part.noise),
+        "kept": axes.index("kept") if part.stages.size else None,
+        "stages": _packed(part.stages),
+    }
+
+
+def _program(program: Program, axes: list[str]) -> dict[str, Any]:
+    return {
+        "inputs": [axes.index(n) for n in program.axes],
+        "constants": _packed(program.constants),
+        "steps": [[step.name, *step.of] for step in program.steps],
+        "fixed": program.fixed,
+        "result": program.result,
     }
 
 
@@ -86,8 +111,8 @@ def _served(served: Served, axes: list[str], factors: list[str]) -> dict[str, An
 
 
 def _packed(values: NDArray[np.float64]) -> str:
-    """Return numbers as little-endian float32 in base64."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+    """Return numbers as little-endian doubles in base64."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f8").tobytes()).decode()
 
 
 def controls(found: Findings) -> str:
@@ -99,7 +124,8 @@ def controls(found: Findings) -> str:
         middle = float(seen[len(seen) // 2])
         parts.append(_slider(i, scale, float(np.clip(middle, scale.low, scale.high))))
     parts += [_choice(i, name, found) for i, name in enumerate(found.factors)]
-    cards = [_card(one) for one in found.outcomes.values()]
+    level = found.asked.level
+    cards = [_card(one, level) for one in found.outcomes.values() if isinstance(one.replay, Replay)]
     if found.served is not None:
         cards.append(_costs())
     return (
@@ -134,7 +160,7 @@ def _choice(i: int, name: str, found: Findings) -> str:
     )
 
 
-def _card(one: Outcome) -> str:
+def _card(one: Outcome, level: float) -> str:
     metric = one.metric
     meaning = escape(metric.meaning or metric.name)
     charts = "".join(
@@ -143,13 +169,13 @@ def _card(one: Outcome) -> str:
         f"<figcaption>against {escape(in_words(s.name))}</figcaption></figure>"
         for k, s in enumerate(one.lattice.scales)
     )
-    level = f"{100 * one.lattice.level:g} %"
+    share = f"{100 * level:g} %"
     return (
         f'<section class="card metric" aria-label="{meaning}"><h3>{meaning}</h3>'
         f'<p class="big"><data class="estimate"></data></p>'
-        f'<p class="range"><span class="key mean"></span>the curve, {level}: '
+        f'<p class="range"><span class="key mean"></span>the curve, {share}: '
         f'<span class="nowrap"><data class="low"></data> to <data class="high"></data></span></p>'
-        f'<p class="range"><span class="key run"></span>one new run, {level}: '
+        f'<p class="range"><span class="key run"></span>one new run, {share}: '
         f'<span class="nowrap"><data class="run_low"></data> to <data class="run_high"></data>'
         f"</span></p>{charts}</section>"
     )
@@ -183,7 +209,7 @@ def fallback(found: Findings) -> str:
     points = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
     heads, columns = [*levels], [points[name].tolist() for name in levels]
     for one in found.outcomes.values():
-        read = one.lattice.read(points)
+        read = predicted(one.forecast, points, found.asked.level)
         heads += [one.metric.name, f"{one.metric.name}: one new run"]
         columns.append([number(v) for v in read["estimate"]])
         columns.append(

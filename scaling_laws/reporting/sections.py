@@ -10,6 +10,7 @@ import pandas as pd
 
 from scaling_laws.decide import Result
 from scaling_laws.decide.frontier import Frontier
+from scaling_laws.reporting.alone import predicted
 from scaling_laws.reporting.figures import SMALL, curves, inline
 from scaling_laws.reporting.findings import Findings, Outcome
 from scaling_laws.reporting.markup import (
@@ -24,6 +25,7 @@ from scaling_laws.reporting.markup import (
     table,
 )
 from scaling_laws.reporting.panel import controls, fallback
+from scaling_laws.reporting.replay import PROBES, Replay
 from scaling_laws.show import number, summarise
 from scaling_laws.show_decide import cells
 from scaling_laws.show_validation import held_rows
@@ -36,6 +38,8 @@ _SHORT = 160
 # Rows of the log and of the refused rows that are listed; the counts are always said.
 _MOST = 200
 _TONES = {"law": "good"}
+# Per cent of an interval that nobody sees.
+_ROUNDING = 1e-6
 
 
 def sections(found: Findings) -> Iterator[tuple[str, str, str]]:
@@ -93,7 +97,8 @@ def _short(found: Findings) -> Iterator[str]:
 
 def _told(found: Findings, one: Outcome) -> Iterator[tuple[str, str, str]]:
     name = one.metric.name
-    read = one.lattice.read(pd.DataFrame([dict(found.point)])).iloc[0]
+    point = pd.DataFrame([dict(found.point)])
+    read = predicted(one.forecast, point, found.asked.level).iloc[0]
     own = {*one.lattice.factors, *(s.name for s in one.lattice.scales)}
     place = _place({k: v for k, v in found.point.items() if k in own})
     ends = (
@@ -138,14 +143,26 @@ def _panel(found: Findings) -> Iterator[str]:
     if found.served is not None:
         yield paragraph(f"Latency and price: {found.served.words}.", "hint")
         yield details("What latency and price rest on", [notes(found.served.notes)])
-    errors = [one.lattice.error for one in found.outcomes.values()]
-    yield paragraph(
-        "The page reads draws that were computed beforehand, between the nodes of a lattice. At 60 "
-        f"random places it differs from the forecast by at most {100 * max(errors):.2g} % of the "
-        "interval's width.",
-        "hint",
-    )
+    yield from _agreement({name: one.replay for name, one in found.outcomes.items()})
     yield details("Predictions as a table", [fallback(found)])
+
+
+def _agreement(replays: Mapping[str, Replay | str]) -> Iterator[str]:
+    """Yield how well the panel repeats the forecasts, and which it does not repeat, and why."""
+    errors = [100 * one.error for one in replays.values() if isinstance(one, Replay)]
+    if errors:
+        worst = max(errors)
+        most = f"at most {worst:.2g}" if worst >= _ROUNDING else f"less than {_ROUNDING:f}"
+        yield paragraph(
+            "The page repeats the arithmetic of the fitted forms on their draws. At "
+            f"{PROBES} random places it differs from the forecast by {most} % of the interval's "
+            "width.",
+            "hint",
+        )
+    missing = [(name, f"Not here: {why}", "warn") for name, why in replays.items()
+               if isinstance(why, str)]  # fmt: skip
+    if missing:
+        yield pairs(missing)
 
 
 # --- curves ---------------------------------------------------------------------------------------

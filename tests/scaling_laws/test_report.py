@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,10 +14,9 @@ from hypothesis import strategies as st
 
 import scaling_laws as sl
 from scaling_laws.cost import Serving, planned, shape
-from scaling_laws.reporting.lattice import SameRun, Scale, lattice_of, scale_of
+from scaling_laws.reporting.lattice import scale_of
 from scaling_laws.reporting.markup import json_text
 from scaling_laws.reporting.page import page_of
-from scaling_laws.reporting.panel import payload, scales_of
 from scaling_laws.study import Noise
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&'\"<!--"
@@ -172,53 +170,6 @@ def test_same_log_same_page(made):
     assert page_of(made.findings, f"Report {HOSTILE}") == made.html
 
 
-def shipped(one, packed):
-    """Return the lattice as the page carries it: in single precision."""
-
-    def numbers(name, shape):
-        raw = np.frombuffer(base64.b64decode(packed[name]), "<f4").astype(float)
-        return raw.reshape(shape)
-
-    lattice = one.lattice
-    return replace(
-        lattice,
-        table=numbers("table", lattice.table.shape),
-        coefficients=numbers("coefficients", lattice.coefficients.shape),
-        noise=numbers("noise", lattice.noise.shape),
-    )
-
-
-def random_states(found, count, seed):
-    source = np.random.default_rng(seed)
-    states = {n: source.choice(np.array(v, object), count) for n, v in found.factors.items()}
-    for scale in scales_of(found).values():
-        values = np.exp(source.uniform(np.log(scale.low), np.log(scale.high), count))
-        states[scale.name] = np.clip(values, scale.low, scale.high)
-    return pd.DataFrame(states)
-
-
-def gaps(forecast, point, level, read):
-    """Return errors of what was read at one point, over the widths of both intervals."""
-    mean = forecast.predict(point, interval="mean", level=level).iloc[0]
-    run = forecast.predict(point, interval="run", level=level).iloc[0]
-    narrow, wide = mean["high"] - mean["low"], run["high"] - run["low"]
-    pairs = [(mean["estimate"], read["estimate"], narrow), (mean["low"], read["low"], narrow),
-             (mean["high"], read["high"], narrow), (run["low"], read["run_low"], wide),
-             (run["high"], read["run_high"], wide)]  # fmt: skip
-    return [abs(a - b) / width for a, b, width in pairs]
-
-
-def test_panel_agrees_with_predict(made):
-    found = made.findings
-    states = random_states(found, 50, 3)
-    for one, packed in zip(found.outcomes.values(), payload(found)["metrics"], strict=True):
-        read = shipped(one, packed).read(states)
-        worst = max(
-            max(gaps(one.forecast, states.iloc[[i]], 0.9, read.iloc[i])) for i in range(len(states))
-        )
-        assert worst < 0.01
-
-
 def test_latency_and_price_are_those_of_serving(made):
     served = made.findings.served
     assert served is not None
@@ -282,23 +233,6 @@ def test_what_cannot_be_served_is_an_open_question(example):
     assert "Latency and price: planned: kept =" in repr(made)
 
 
-@given(
-    st.lists(st.floats(-3, 3), min_size=4, max_size=4),
-    st.lists(st.floats(0, 1), min_size=1, max_size=9),
-    st.integers(4, 40),
-)
-def test_cubics_are_read_exactly(c, shares, nodes):
-    scale = Scale("examples", 100.0, 1e5, nodes, (200.0, 5e4))
-    values = np.clip(100.0 * 1000.0 ** np.array(shares), 100.0, 1e5)
-    where, weights = scale.stencil(values)
-    assert where.min() >= 0
-    assert where.max() < nodes
-    cubic = np.polynomial.Polynomial(c)
-    read = (cubic(np.log(scale.values / 1e3))[where] * weights).sum(1)
-    # Rounding: terms of at most 3 * 4.7^3 with weights of at most 1 in all but sign.
-    np.testing.assert_allclose(read, cubic(np.log(values / 1e3)), atol=1e-10)
-
-
 def test_axis_ends_at_the_whole_model_and_beyond_the_data():
     kept = scale_of("kept", np.array([0.2, 0.5, 1.0]))
     examples = scale_of("examples", np.array([100.0, 1e4]))
@@ -307,45 +241,21 @@ def test_axis_ends_at_the_whole_model_and_beyond_the_data():
     np.testing.assert_allclose(examples.overshoot(np.array([100.0, 1e3, 1e5])), [0, 0, 0.5])
 
 
-def test_one_run_has_the_same_luck_everywhere():
-    fit = sl.fit(sl.laws.Power(), [{"examples": 4**k, "loss": 1 + 4 ** (-0.3 * k) + 0.01 * (k % 2)}
-                                   for k in range(3, 11)])  # fmt: skip
-    sizes = [200.0, 3e3, 5e4]
-    together = fit.predict(examples=sizes, interval="run", rng=SameRun.of(fit.seed))
-    for i, n in enumerate(sizes):
-        alone = fit.predict(examples=n, interval="run").iloc[0]
-        assert alone["low"] == together["low"][i]
-        assert alone["high"] == together["high"][i]
-
-
-def test_published_collapse():
-    """A steep law of one axis, plain fit: no widening, the panel as right."""
-    points = sl.presets.load_points("qwen3-8b-pruned").frame
-    rows = points[points["phase"].isin(["teacher", "distilled"])]
-    fit = sl.fit(sl.laws.Collapse(), rows, "mmlu")
-    lattice = lattice_of(fit, {})
-    source = np.random.default_rng(1)
-    (scale,) = lattice.scales
-    states = pd.DataFrame({"kept": source.uniform(scale.low, 1.0, 30)})
-    read = lattice.read(states)
-    assert max(max(gaps(fit, states.iloc[[i]], 0.9, read.iloc[i])) for i in range(30)) < 0.01
-
-
 def test_exact_losses(tmp_path):
     """A loss of one axis without any noise: intervals of no width, a page all the same."""
     rows = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(2, 8)]
     made = sl.report(rows, tmp_path / "exact.html", laws=[sl.laws.Power()])
     assert (tmp_path / "exact.html").read_text(encoding="utf-8") == made.html
     assert made.path == tmp_path / "exact.html"
-    assert made.findings.first.lattice.log
-    assert made.findings.first.lattice.error < 0.01
+    assert made.findings.first.replay.log
+    assert made.findings.first.replay.error < 0.01
     assert "loss" in Page(made.html).words
 
 
 def test_three_runs_have_no_interval_and_the_page_says_why():
     rows = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(2, 5)]
     made = sl.report(rows, laws=[sl.laws.Power()])
-    assert not len(made.findings.first.lattice.noise)
+    assert made.findings.first.replay.draws == 0
     assert made.findings.open
     assert isinstance(made.findings.first.held, str)
     assert made.findings.first.held in " ".join(Page(made.html).words)
