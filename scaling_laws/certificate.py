@@ -8,7 +8,7 @@ import numpy as np
 
 from scaling_laws.estimate import Estimate
 from scaling_laws.problem import Problem
-from scaling_laws.search import descend, placed, projected
+from scaling_laws.search import along_curve, descend, placed, projected
 
 __all__ = ["Certificate", "certify"]
 
@@ -61,18 +61,25 @@ class Certificate:
 def certify(problem: Problem, fit: Estimate, *, starts: int, seed: int) -> Certificate:
     """Restart from scrambled-Sobol points over the full bounds, none taken from the fit.
 
-    Every other start keeps its shapes only, and takes limit and amplitudes from a linear fit on the
-    link scale: most points of a wide box put all scores at floor and top, where a logistic curve is
-    flat and does not say which way to go. Where no parameter is free there is nothing to restart.
+    The first half has its shapes spread along the curve, and takes limit and amplitudes from a fit
+    with the shapes held: most points of a wide box put all scores at floor and top, or a steep fall
+    between two runs, where nothing says which way to go. (Halves, not every other point: Sobol
+    points in turn lie in one half of some axes.) Where no parameter is free there is nothing to
+    restart.
     """
     if not fit.free.any():
         return Certificate(0, 0, 0.0, fit.objective, fit.objective)
     from scipy.stats import qmc
 
     model = problem.model
-    theta = placed(model, problem.y, qmc.Sobol(model.p, seed=seed).random(starts))
-    theta[::2] = projected(model, problem.y, fit.scale, theta[::2], ~fit.free)
-    theta[:, ~fit.free] = fit.theta[~fit.free]
+    y, held = problem.y, ~fit.free
+    unit = qmc.Sobol(model.p, seed=seed).random(starts)
+    theta = np.where(held, fit.theta, placed(model, y, unit))
+    half = (starts + 1) // 2
+    theta[:half] = along_curve(model, y, theta[:half], unit[:half], held)
+    theta[:half] = projected(model, y, fit.scale, theta[:half], held)
+    # A linear fit of limit and amplitudes takes no notice of those that are held.
+    theta[:, held] = fit.theta[held]
     found = descend(
         fit.curve(problem),
         fit.target(problem),

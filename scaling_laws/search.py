@@ -9,13 +9,22 @@ from scaling_laws.chains import Curve
 from scaling_laws.kernel import Minimum, Objective, minimise
 from scaling_laws.model import Model
 
-__all__ = ["box", "descend", "placed", "projected", "seeds", "spread"]
+__all__ = ["along_curve", "box", "descend", "placed", "projected", "seeds", "spread"]
 
 Array = NDArray[np.float64]
 
 # Starts that are followed: few where variable projection has found the basin, more where the best
 # of plain samples may all lie in a wrong one.
 _SPLIT_SEEDS, _SEEDS = 4, 16
+# Starts placed along the curve (several a run of a log of ordinary size), and those followed.
+_ALONG, _ALONG_SEEDS = 96, 8
+# Halvings that place one, to 1.5e-5 of the range: a step of a thousandth of it has many places.
+_HALVINGS = 16
+# Predictions beyond so many times the data's size are all as far.
+_FAR = 10.0
+# Steps that settle limit and amplitudes with the shapes held, and until when: for starts only, and
+# a linear problem takes one or two.
+_SETTLE, _SETTLED = 6, 1e-3
 # Orders of magnitude over which a parameter of no stated size is sought.
 _DECADES = 7.0
 
@@ -103,6 +112,56 @@ def placed(model: Model, y: Array, unit: Array) -> Array:
     return _place(unit, *box(model, y), _sizeless(model))
 
 
+def along_curve(
+    model: Model, y: Array, theta: Array, unit: Array, held: NDArray[np.bool_]
+) -> Array:
+    """Return starts whose free shapes are spread evenly over what they do to the curve.
+
+    The value of a shape at share ``u`` of the unit interval is where ``sum_i |change of m_i|`` has
+    reached ``u`` of its total over the full bounds, the other coordinates as they are. A steep
+    curve jumps where it passes a run and stands still between two: starts that are even over the
+    parameter nearly all stand where nothing says which way to go; of these each jump gets its part.
+    Far beyond the data all values count as one: where a curve explodes there is nothing to find.
+
+    Parameters
+    ----------
+    theta, unit : array [count, p]
+        Starts, and the shares; only those of free shapes are used.
+    held : bool array [p]
+    """
+    theta = theta.copy()
+    low, high = box(model, y)
+    reach = _FAR * max(float(np.abs(y).max()), float(np.ptp(y)))
+    moving: NDArray[np.intp] = np.flatnonzero(_shapes(model) & ~held)
+    for j in map(int, moving):
+        u = unit[:, j]
+        a: Array = np.full(len(theta), low[j])
+        b: Array = np.full(len(theta), high[j])
+        mean_a, mean_b = (_moved(model, theta, j, end, reach) for end in (a, b))
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (a + b)
+            mean = _moved(model, theta, j, middle, reach)
+            before: Array = np.abs(mean - mean_a).sum(1)
+            whole: Array = before + np.abs(mean_b - mean).sum(1)
+            # Where the shape does nothing, no place is better than another.
+            share: Array = np.where(whole > 0.0, before / np.maximum(whole, 1e-300), 0.5)
+            left: NDArray[np.bool_] = u < share
+            u = np.where(left, u, u - share) / np.maximum(np.where(left, share, 1 - share), 1e-300)
+            a, b = np.where(left, a, middle), np.where(left, middle, b)
+            mean_a = np.where(left[:, None], mean_a, mean)
+            mean_b = np.where(left[:, None], mean, mean_b)
+        theta[:, j] = 0.5 * (a + b)
+    return theta
+
+
+def _moved(model: Model, theta: Array, j: int, value: Array, reach: float) -> Array:
+    """Predictions with one coordinate moved, between minus and plus `reach`; no number is 0."""
+    theta = theta.copy()
+    theta[:, j] = value
+    mean = np.nan_to_num(model.residual_mean(theta), nan=0.0, posinf=reach, neginf=-reach)
+    return np.clip(mean, -reach, reach)
+
+
 def seeds(
     model: Model,
     y: Array,
@@ -114,7 +173,7 @@ def seeds(
 
     Shapes are spread over their ranges; for each the limit and amplitudes follow from a
     non-negative linear fit (variable projection). A law without that split is sampled in all its
-    parameters.
+    parameters, and once more with its shapes spread along the curve.
     """
     low, high = _search_range(model, *box(model, y))
     wide = _sizeless(model)
@@ -130,27 +189,69 @@ def seeds(
     theta = theta if split else np.concatenate([start[None], theta])
     if split:
         theta = _project(model, y, scale, theta, linear)
+    best = _best(model, y, scale, theta, _SPLIT_SEEDS if split else _SEEDS)
+    if split:
+        return best
+    # The caller's start stays last.
+    return np.concatenate([best, _seeds_along(model, y, scale, held, start), start[None]])
+
+
+def _seeds_along(
+    model: Model, y: Array, scale: Array, held: NDArray[np.bool_], start: Array
+) -> Array:
+    """Return the best starts of a law without the linear split, shapes spread along the curve."""
+    if not (_shapes(model) & ~held).any():
+        return np.empty((0, model.p))
+    unit = _spread_points(_ALONG, model.p)
+    theta = np.where(held, start, placed(model, y, unit))
+    theta = along_curve(model, y, theta, unit, held)
+    theta = theta[np.isfinite(model.residual_mean(theta)).all(1)]
+    if not len(theta):
+        return theta
+    return _best(model, y, scale, _settled(model, y, scale, theta, held), _ALONG_SEEDS)
+
+
+def _best(model: Model, y: Array, scale: Array, theta: Array, count: int) -> Array:
     with np.errstate(all="ignore"):
         r = (y - model.residual_mean(theta)) * scale
         cost = np.minimum(np.abs(np.nan_to_num(r, nan=np.inf)), 1e150)
         cost = (cost**2).sum(1)
-    order = np.argsort(cost, kind="stable")
-    best = theta[order[: _SPLIT_SEEDS if split else _SEEDS]]
-    return best if split else np.concatenate([best, start[None]])
+    return theta[np.argsort(cost, kind="stable")[:count]]
 
 
 def projected(model: Model, y: Array, scale: Array, theta: Array, held: NDArray[np.bool_]) -> Array:
-    """Return starts ``[count, p]`` whose limit and amplitudes follow from their shapes.
-
-    As they are, for a law without that split.
-    """
+    """Return starts ``[count, p]`` whose limit and amplitudes follow from their shapes."""
     linear, split = _linear(model, held)
-    return _project(model, y, scale, theta, linear) if split else theta
+    if split:
+        return _project(model, y, scale, theta, linear)
+    return _settled(model, y, scale, theta, held)
+
+
+def _settled(model: Model, y: Array, scale: Array, theta: Array, held: NDArray[np.bool_]) -> Array:
+    """Fit limit and amplitudes with the shapes held, where no single linear solve does it."""
+    free = ~held & ~_shapes(model)
+    if not free.any():
+        return theta
+    return minimise(
+        Curve(model),
+        y,
+        theta,
+        scale=scale,
+        free=free,
+        lower=model.lower,
+        upper=model.upper,
+        steps=_SETTLE,
+        tolerance=_SETTLED,
+    ).theta
+
+
+def _shapes(model: Model) -> NDArray[np.bool_]:
+    return np.array([model.param(n).role == "shape" for n in model.coordinates])
 
 
 def _linear(model: Model, held: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], bool]:
     """Limit and amplitudes, and whether they follow from the shapes by a linear fit."""
-    linear = np.array([model.param(n).role != "shape" for n in model.coordinates])
+    linear = ~_shapes(model)
     split = model.law.output == "eta" and model.mix is None and not (held & linear).any()
     return linear, split
 
