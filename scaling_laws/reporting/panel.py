@@ -140,11 +140,16 @@ def _slider(i: int, scale: Scale, start: float) -> str:
     seen = f"{number(scale.seen[0])} to {number(scale.seen[1])} in the log"
     return (
         f'<div class="control"><label for="axis{i}">{name}</label>'
-        f'<input type="number" id="value{i}" value="{start:g}" min="{scale.low:g}" '
+        f'<input type="number" id="value{i}" value="{_short(start)}" min="{scale.low:g}" '
         f'max="{scale.high:g}" step="any" aria-label="{name}, typed">'
         f'<input type="range" id="axis{i}" min="0" max="{_STEPS}" step="1">'
         f'<span class="hint">{escape(seen)}</span></div>'
     )
+
+
+def _short(value: float) -> str:
+    """Return a number as it is typed: whole, or of three digits."""
+    return f"{value:.0f}" if value.is_integer() else f"{value:.3g}"
 
 
 def _choice(i: int, name: str, found: Findings) -> str:

@@ -132,7 +132,8 @@ def _place(point: Mapping[str, Any]) -> str:
 
 def _answer(one: Result) -> str:
     sure = one.why.probability
-    return one.answer + ("" if sure is None else f" (probability {sure:.2f})")
+    said = "" if sure is None else f"probability {sure:.2f}"
+    return one.answer if said in one.answer else f"{one.answer} ({said})"
 
 
 # --- what if --------------------------------------------------------------------------------------
@@ -251,8 +252,10 @@ def _held(found: Findings) -> Iterator[str]:
             f"{len(held.frame)} rows held out by {held.by}, forecast from "
             f"{len(held.fitted.training_index)}"
         )
-        yield table(("", ""), lines, caption)
-        yield figure(inline(held.plot(), f"h{i}"), f"Predicted against observed {name}")
+        ax: Any = held.plot()
+        ax.get_figure(root=True).set_size_inches(*SMALL)
+        drawn = figure(inline(ax, f"h{i}"), f"Predicted against observed {name}")
+        yield f'<div class="figures">{table(("", ""), lines, caption)}{drawn}</div>'
 
 
 # --- data -----------------------------------------------------------------------------------------

@@ -47,15 +47,16 @@ def made(tmp_path_factory):
     source = np.random.default_rng(0)
     rows = [
         {"examples": n, "kept": k, "format": f, "chain_id": f"{n} {f}"}
-        for n in (1000, 6000, 36000)
-        for k in (0.2, 0.4, 1.0)
+        for n in (1000, 6000, 36_000, 200_000)
+        for k in (0.2, 0.35, 0.6, 1.0)
         for f in ("label", HOSTILE)
     ]
     law = sl.laws.Compressed("multiplicative", by="format")
     truth = {"e": 2.2, "a[label]": 1.0, f"a[{HOSTILE}]": 1.3, "b": 0.35, "g": 0.5}
-    runs = sl.simulate(law, pd.DataFrame(rows), truth, Noise(chain=0.02), source, metric="task_f1")
+    runs = sl.simulate(law, pd.DataFrame(rows), truth, Noise(chain=0.05), source, metric="task_f1")
     path = tmp_path_factory.mktemp("report") / "report.html"
-    return sl.report(runs, path, laws=[law], title=HOSTILE)
+    laws = [law, sl.laws.Compressed("interaction", by="format")]
+    return sl.report(runs, path, laws=laws, title=HOSTILE)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +97,10 @@ AGREES = 1e-9
 
 
 def test_sliders_agree_with_predict(made, browser):
-    """Also deep in a chain, whose errors are inherited."""
-    assert all(part.stages.size for part in made.findings.first.replay.parts)
+    """Two forms share the draws; deep in a chain errors are inherited."""
+    parts = made.findings.first.replay.parts
+    assert all(len(part.noise) and part.stages.size for part in parts)
+    assert len(parts) == 2
     source = np.random.default_rng(7)
     for _ in range(50):
         point = moved(made, browser, source)
@@ -192,7 +195,7 @@ def test_sliders_agree_on_the_shipped_log_with_its_costs(served, browser):
         point = moved(served, browser, source)
         cards = browser.execute_script(READ, ".metric", SHOWN)
         for one, shown in zip(found.outcomes.values(), cards, strict=True):
-            assert sum(len(part.noise) > 0 for part in one.replay.parts) == 2
+            assert len(one.replay.parts) == 2
             assert worst(one.forecast, point, np.array(shown)) < AGREES
         (costs,) = browser.execute_script(READ, "#costs", COSTS)
         row = levels.index(point["format"]) if found.served.factor else 0

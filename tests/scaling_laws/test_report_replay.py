@@ -318,12 +318,17 @@ def test_the_page_says_why_there_is_no_what_if():
         out[out > 1e6] = 1e6
         return out
 
-    made = sl.report(*own_law(bent)[:1], laws=own_law(bent)[1])
+    runs, laws = own_law(bent)
+    made = sl.report(runs, laws=laws, at_most={"loss": 0.5})
     why = made.findings.first.replay
     assert isinstance(why, str)
     assert "Not here: the page cannot repeat the formula of bent" in made.html
     assert payload(made.findings)["metrics"] == []
     assert "Predictions as a table" in made.html
+    # A probability that the answer tells is not told again after it.
+    answer = made.findings.decisions["Labels needed"].answer
+    assert re.search(r"probability \d", answer)
+    assert f"{answer}<" in made.html
 
 
 def test_one_run_has_the_same_luck_everywhere():
