@@ -75,7 +75,7 @@ class Forecast:
         return (Note("mixture", "info", f"Forecast mixes {share}."), *self.best.notes)
 
     @cached_property
-    def _counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """Draws of each form, by largest remainder."""
         exact = {str(k): float(w) * DRAWS for k, w in self.weights.items()}
         counts = {k: int(e) for k, e in exact.items()}
@@ -156,7 +156,7 @@ class Forecast:
         """Return ``[rows, draws]`` of the metric: each form's share of the draws, its own noise."""
         parts = [
             self.fits[form].draws_at(points, interval, rng)[:, :count]
-            for form, count in self._counts.items()
+            for form, count in self.counts.items()
         ]
         return np.concatenate(parts, axis=1)
 

@@ -264,15 +264,17 @@ def minimise(
         f_new, g_new, h_new = batch.local(new, act)
         f_old = best_f[act]
         better = (f_new <= f_old) & straight
+        with np.errstate(invalid="ignore"):  # infinite before and after
+            gain = f_old - f_new
         taken[act] += 1
 
         size = (np.abs(step) * np.sqrt(d)).max(1)
         # Relative to the residual norm, and to rounding where the fit is exact.
         small = size <= tolerance * np.sqrt(2.0 * f_old) + 1e-14 * _norm(t, d)
         small &= np.isfinite(f_old)
-        flat = better & (f_old - f_new <= tolerance**1.5 * f_old) & (damping[act] < 0.1)
+        flat = better & (gain <= tolerance**1.5 * f_old) & (damping[act] < 0.1)
         harder = np.maximum(damping[act], 1e-10) * growth[act]
-        eased = damping[act] * _easing(f_old - f_new, step, g, h)
+        eased = damping[act] * _easing(gain, step, g, h)
         damping[act] = np.where(better, np.maximum(eased, 1e-12), harder)
         growth[act] = np.where(better, _GROWTH, growth[act] * _GROWTH)
         moved: Index = act[better]

@@ -232,7 +232,7 @@ class Bounded(CentredLaw):
         """Error, logit of its share of the range, and the range."""
         span = np.where(p["L0"] > p["E"], p["L0"] - p["E"], np.nan)
         q = np.log(p["B"]) - p["c"] * x[self.axis] + (p["a"] - 1.0) * np.log(span)
-        t = logit_share(q, np.asarray(p["a"]))
+        t = logit_share(q, p["a"])
         return p["E"] + span * softplus(t)[1], t, span
 
     def formula(self, x: Values, **params: Array) -> Array:

@@ -248,7 +248,7 @@ def _drawn(forecast: Forecast, lattice: Lattice) -> tuple[dict[str, int], dict[s
         forecast.draws_at(_sample(lattice).iloc[[0]], "run", source)
     except NoInterval:
         return {}, {}
-    counts = forecast._counts  # pyright: ignore[reportPrivateUsage]  (the order of its noise, too)
+    counts = forecast.counts  # in the order of its noise, too
     return dict(counts), dict(zip(counts, source.heard, strict=True))
 
 

@@ -121,6 +121,9 @@ def test_a_plain_function_is_recovered_without_any_range(top, rate):
     rows = pd.DataFrame({"x": x, "y": exponential(x, top, rate)})
     fit = sl.fit(exponential, rows, "y", link="identity")
     assert fit.values == pytest.approx({"top": top, "rate": rate}, rel=1e-6)
+    # Starts where the curve explodes are no worse than not found, and warn of nothing.
+    assert fit.starts.tried == 64
+    assert fit.starts.best >= 0
 
 
 # --- invariances ----------------------------------------------------------------------------------
