@@ -8,49 +8,64 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import logsigmoid
 
-from distill.losses.softmax import balance, log_softmax
+from distill.losses.softmax import balance, softmax
 from distill.losses.teachers import Teacher, TeacherTopK
 
 __all__ = ["ChunkedLoss", "Options"]
 
-# A divergence of bucket log-probabilities [tokens, buckets]: its value [tokens], and its derivative
-# by log q, up to a multiple of q: that part vanishes in the derivative by the logits. All overwrite
-# log_p, to hold fewer tensors of this size.
+# A divergence of bucket log-probabilities and probabilities, each [tokens, buckets]: its value
+# [tokens], and its derivative by the logits of q. All four are overwritten, to hold fewer tensors
+# of this size and to touch no new memory.
 
 # Least log-probability that a term is weighted by: what it leaves out is below 1e-32.
 _FLOOR = -80.0
+# The terms of sum p log(p / q) cancel to its value, with an error of about 8 eps: log p and log q
+# are near 8, and rounded. Up to this value that is more than 1e-5 of it in float32.
+_CANCELS = 8 * torch.finfo(torch.float32).eps / 1e-5
 
 
-def _kl(log_p: Tensor, log_q: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ``sum_i p_i (r_i + exp(-r_i) - 1)`` with ``r = log(p / q)``, p, and r in `out`.
+def _kl(r: Tensor, p: Tensor, spare: Tensor) -> Tensor:
+    """Return ``sum_i p_i r_i`` of ``r = log(p / q)``; `spare`, of their shape, is overwritten.
 
-    That is ``sum_i p_i r_i``, as p and q both sum to 1, but no term is below 0: where p and q are
-    near each other, nothing is left to cancel.
+    Small ones as ``sum_i p_i (r_i + exp(-r_i) - 1)``: the same, as p and q both sum to 1, but no
+    term is below 0, and nothing is left to cancel.
     """
-    p = log_p.clamp_(min=_FLOOR).exp()
-    r = torch.sub(log_p, log_q, out=out)
-    return r.neg().expm1_().add_(r).mul_(p).sum(-1), p, r
+    value = torch.mul(p, r, out=spare).sum(-1)
+    small = (value < _CANCELS).nonzero().squeeze(-1)
+    if len(small) == 0:
+        return value
+    # Of most rows no copy is worth its time; the longer form is right for the others as well.
+    rows = slice(None) if 2 * len(small) > len(value) else small
+    r, p = r[rows], p[rows].clamp_(min=math.exp(_FLOOR))
+    terms = torch.neg(r, out=spare[: len(r)]).expm1_().add_(r).mul_(p)
+    value[rows] = terms.sum(-1)
+    return value
 
 
-def _forward_kl(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
-    value, p, _ = _kl(log_p, log_q, out=log_p)
-    return value, p.neg_()
+def _forward_kl(log_p: Tensor, p: Tensor, log_q: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    r = log_p.clamp_(min=_FLOOR).sub_(log_q)
+    return _kl(r, p, spare=log_q), q.sub_(p)
 
 
-def _reverse_kl(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
-    value, q, r = _kl(log_q, log_p, out=log_p)
-    return value, r.mul_(q)
+def _reverse_kl(log_p: Tensor, p: Tensor, log_q: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    r = log_q.clamp_(min=_FLOOR).sub_(log_p)
+    value = _kl(r, q, spare=log_p)
+    return value, r.sub_(value[:, None]).mul_(q)
 
 
-def _jensen_shannon(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
-    log_m = torch.logaddexp(log_p, log_q).sub_(math.log(2))
+def _jensen_shannon(log_p: Tensor, p: Tensor, log_q: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    for log, x in ((log_p, p), (log_q, q)):
+        log.clamp_(min=_FLOOR)
+        x.clamp_(min=math.exp(_FLOOR))
+    log_m = torch.add(p, q).div_(2).log_()
+    r, r_q = log_p.sub_(log_m), log_q.sub_(log_m)
+    spare = log_m
+    value = _kl(r, p, spare).add_(_kl(r_q, q, spare)).div_(2)
     # log(q / m) less log 2: near 0, not near log 2, where p has nothing.
-    by_log_q = logsigmoid(log_q.sub(log_p))
-    of_p = _kl(log_p, log_m, out=log_p)[0]
-    of_q, q, _ = _kl(log_q, log_m, out=log_p)
-    return of_q.add_(of_p).div_(2), by_log_q.mul_(q).div_(2)
+    by_log_q = torch.div(p, q, out=p).log1p_().neg_()
+    total = torch.mul(by_log_q, q, out=spare).sum(-1, keepdim=True)
+    return value, by_log_q.sub_(total).mul_(q).div_(2)
 
 
 _DIVERGENCES = {
@@ -92,56 +107,66 @@ class Options:
             )
 
 
-def _by_logits(log_p: Tensor, log_q: Tensor, top: Tensor, divergence: str) -> tuple[Tensor, Tensor]:
-    """Return a divergence [tokens], and its derivative by the logits of q."""
-    value, by_log_q = _DIVERGENCES[divergence](log_p, log_q)
-    total = by_log_q.sum(-1, keepdim=True)
-    by_logits = by_log_q.sub_(log_q.exp().mul_(total))
-    return value, balance(by_logits, top, log_q.gather(-1, top))
+def _by_logits(
+    p: Tensor, spare: Tensor | None, log_q: Tensor, q: Tensor, top: Tensor, divergence: str
+) -> tuple[Tensor, Tensor]:
+    """Return a divergence from logits of p [tokens], and its derivative by the logits of q."""
+    log_p, p, _ = softmax(p, out=spare)
+    log_top = log_q.gather(-1, top)
+    value, by_logits = _DIVERGENCES[divergence](log_p, p, log_q, q)
+    return value, balance(by_logits, top, log_top)
 
 
 def _divergence(
-    log_q: Tensor, top: Tensor, teacher: Teacher, rows: Tensor, options: Options
-) -> tuple[Tensor, Tensor]:
-    """Return the divergence [tokens], and its derivative by ``logits / T`` [tokens, vocab]."""
-    log_p = teacher.buckets(rows, options.temperature, log_q.dtype)
+    logits: Tensor, top: Tensor | None, spare: list[Tensor], teacher: Teacher, rows: Tensor,
+    o: Options,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the divergence [tokens], and its derivative by the logits over T [tokens, vocab]."""
+    of_teacher = teacher.buckets(rows, o.temperature, logits.dtype)
+    log_q, q, top = softmax(logits, top, out=spare[0])
     if not isinstance(teacher, TeacherTopK):
-        return _by_logits(log_p, log_q, top, options.divergence)
+        return _by_logits(of_teacher, spare[1], log_q, q, top, o.divergence)
     members = teacher.members(rows)
-    tail = log_q.scatter(-1, members, -torch.inf).logsumexp(-1, keepdim=True)
-    buckets = log_softmax(torch.cat([log_q.gather(-1, members), tail], -1))
-    top = buckets.argmax(-1, keepdim=True)
-    value, by_bucket = _by_logits(log_p, buckets, top, options.divergence)
+    tail = q.copy_(log_q).scatter_(-1, members, -torch.inf).logsumexp(-1, keepdim=True)
+    buckets = softmax(torch.cat([log_q.gather(-1, members), tail], -1))
+    value, by_bucket = _by_logits(of_teacher, None, *buckets, o.divergence)
     # Inside the tail a change is shared in proportion to q.
     by_logits = log_q.sub_(tail).exp_().mul_(by_bucket[:, -1:])
     return value, by_logits.scatter_(-1, members, by_bucket[:, :-1])
 
 
 def _chunk_loss(
-    logits: Tensor, targets: Tensor | None, teacher: Teacher | None, rows: Tensor, o: Options
-) -> tuple[Tensor, Tensor]:
-    """Return divergence, cross-entropy and clipped [3, tokens], and dL/dlogits [tokens, vocab]."""
+    logits: Tensor, spare: list[Tensor], targets: Tensor | None, teacher: Teacher | None,
+    rows: Tensor, weights: Tensor, o: Options,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return divergence, cross-entropy and clipped [3, tokens], and the weighted dL/dlogits.
+
+    `logits` and `spare` are overwritten: one more [tokens, vocab], or two where a teacher speaks.
+    """
     parts = logits.new_zeros(3, len(logits))
-    gradient, top = None, logits.argmax(-1, keepdim=True)
+    gradient = top = None
     if o.alpha < 1 and targets is not None:
-        log_q = log_softmax(logits.clone() if o.alpha > 0 else logits, top)
+        logits, q, top = softmax(logits, out=spare[0] if o.alpha == 0 else None)
         at_target = targets.long()[:, None]
-        parts[1] = -log_q.gather(-1, at_target).squeeze(-1)
-        largest = log_q.gather(-1, top)
-        gradient = log_q.exp_()
-        gradient.scatter_add_(-1, at_target, gradient.new_full(at_target.shape, -1.0))
-        gradient = balance(gradient, top, largest).mul_(1 - o.alpha)
+        parts[1] = -logits.gather(-1, at_target).squeeze(-1)
+        q.scatter_add_(-1, at_target, q.new_full(at_target.shape, -1.0))
+        gradient = balance(q, top, logits.gather(-1, top))
+        gradient.mul_((1 - o.alpha) * weights[:, None])
     if o.alpha > 0 and teacher is not None:
-        log_q = log_softmax(logits.div_(o.temperature), top)
-        value, by_logits = _divergence(log_q, top, teacher, rows, o)
+        # Log-probabilities have the softmax of their logits at every temperature.
+        logits.div_(o.temperature)
+        value, by_logits = _divergence(logits, top, spare, teacher, rows, o)
+        scale = o.alpha * o.temperature * weights  # T**2 of the loss, 1 / T of the softmax
         if o.clip is not None:
             above = value > o.clip
             parts[2] = above
             value.clamp_(max=o.clip)
-            by_logits.masked_fill_(above[:, None], 0.0)
+            scale = scale.masked_fill(above, 0.0)
         parts[0] = value
-        by_logits.mul_(o.alpha * o.temperature)  # T**2 of the loss, 1 / T of the softmax
-        gradient = by_logits if gradient is None else gradient.add_(by_logits)
+        if gradient is None:
+            gradient = by_logits.mul_(scale[:, None])
+        else:
+            gradient.addcmul_(by_logits, scale[:, None])
     assert gradient is not None  # one of the two parts is always asked for
     return parts, gradient
 
@@ -165,18 +190,28 @@ class ChunkedLoss(torch.autograd.Function):
         by_hidden = torch.empty_like(hidden) if wants_hidden else None
         by_head = torch.zeros_like(head, dtype=exact) if wants_head else None
         sums = weights.new_zeros(3)
+        shape, kinds = (min(o.chunk, len(states)), len(matrix)), 3 if o.alpha > 0 else 2
+        # Kept over all chunks: memory that is touched for the first time is slow.
+        logits, *spare = (weights.new_empty(shape) for _ in range(kinds))
         with torch.autocast(device, enabled=False):
             for start in range(0, len(states), o.chunk):
                 part = slice(start, start + o.chunk)
+                n = len(states[part])
+                if dtype == exact:
+                    torch.mm(states[part], matrix.T, out=logits[:n])
+                else:
+                    logits[:n] = states[part] @ matrix.T
                 parts, by_logits = _chunk_loss(
-                    (states[part] @ matrix.T).to(exact),
+                    logits[:n],
+                    [x[:n] for x in spare],
                     None if targets is None else targets[part],
                     teacher,
                     rows[part],
+                    weights[part],
                     o,
                 )
                 sums += parts @ weights[part]
-                by_logits = by_logits.mul_(weights[part, None]).to(dtype)
+                by_logits = by_logits.to(dtype)
                 if by_hidden is not None:
                     by_hidden[part] = by_logits @ matrix
                 if by_head is not None and dtype == exact:

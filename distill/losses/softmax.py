@@ -1,4 +1,4 @@
-"""Log-probabilities that are right in their last digits where one of them is near 0."""
+"""Probabilities that are right in their last digits where one of them is near 1."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["balance", "log_softmax"]
+__all__ = ["balance", "softmax"]
 
 
-def log_softmax(logits: Tensor, top: Tensor | None = None) -> Tensor:
-    """Return ``log softmax`` of logits [tokens, buckets], in their place.
+def softmax(
+    logits: Tensor, top: Tensor | None = None, out: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``log softmax`` of logits [tokens, buckets], in their place, its exp and first choice.
 
     ``log q_i = d_i - log1p(sum_{j != top} exp d_j)`` with ``d = logits - logits[top]``. The sum
     leaves out the largest: added to 1, the probabilities of a confident model would be rounded
-    away, and with them its loss.
+    away, and with them its loss. That of ``torch.log_softmax`` rounds away the many small ones of
+    a large vocabulary too, as it keeps few partial sums.
 
     Parameters
     ----------
@@ -23,11 +26,18 @@ def log_softmax(logits: Tensor, top: Tensor | None = None) -> Tensor:
         Overwritten.
     top : Tensor [tokens, 1], integer, optional
         Places of the largest, where they are known.
+    out : Tensor [tokens, buckets], optional
+        Takes the probabilities. Memory that is touched for the first time costs more than the exp.
     """
-    top = logits.argmax(-1, keepdim=True) if top is None else top
-    differences = logits.sub_(logits.gather(-1, top))
-    rest = differences.exp().scatter_(-1, top, 0.0).sum(-1, keepdim=True)
-    return differences.sub_(rest.log1p_())
+    if top is None:
+        largest, top = logits.max(-1, keepdim=True)
+    else:
+        largest = logits.gather(-1, top)
+    differences = logits.sub_(largest)
+    q = torch.exp(differences, out=out)
+    rest = q.scatter_(-1, top, 0.0).sum(-1, keepdim=True)
+    q.scatter_(-1, top, 1.0).div_(rest + 1)
+    return differences.sub_(rest.log1p_()), q, top
 
 
 def balance(by_logits: Tensor, top: Tensor, log_top: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.losses.softmax import log_softmax
-
 __all__ = ["Teacher", "TeacherHidden", "TeacherLogits", "TeacherTopK", "top_k_logits"]
 
 
@@ -28,10 +26,10 @@ class TeacherHidden:
     head: Tensor
 
     def buckets(self, rows: Tensor, temperature: float, exact: torch.dtype) -> Tensor:
-        """Return log-probabilities at a temperature, a fresh tensor [rows, buckets] of `exact`."""
+        """Return logits over a temperature, a fresh tensor [rows, buckets] of `exact`."""
         states = self.hidden.flatten(0, -2)[rows.to(self.hidden.device)]
         logits = states.to(self.head.device, self.head.dtype) @ self.head.T
-        return log_softmax(logits.to(rows.device, exact) / temperature)
+        return logits.to(rows.device, exact).div_(temperature)  # rows are copies
 
     @property
     def positions(self) -> torch.Size:
@@ -57,9 +55,9 @@ class TeacherLogits:
     logits: Tensor
 
     def buckets(self, rows: Tensor, temperature: float, exact: torch.dtype) -> Tensor:
-        """Return log-probabilities at a temperature, a fresh tensor [rows, buckets] of `exact`."""
+        """Return logits over a temperature, a fresh tensor [rows, buckets] of `exact`."""
         logits = self.logits.flatten(0, -2)[rows.to(self.logits.device)]
-        return log_softmax(logits.to(rows.device, exact) / temperature)
+        return logits.to(rows.device, exact).div_(temperature)  # rows are copies
 
     @property
     def positions(self) -> torch.Size:
@@ -106,11 +104,11 @@ class TeacherTopK:
             )
 
     def buckets(self, rows: Tensor, temperature: float, exact: torch.dtype) -> Tensor:
-        """Return log-probabilities at a temperature, a fresh tensor [rows, buckets] of `exact`."""
+        """Return logits over a temperature, a fresh tensor [rows, buckets] of `exact`."""
         kept = rows.to(self.logits.device)
         top = self.logits.flatten(0, -2)[kept].to(rows.device, exact) / temperature
         tail = self.tail.flatten()[kept].to(rows.device, exact)
-        return log_softmax(torch.cat([top, tail[:, None]], -1))
+        return torch.cat([top, tail[:, None]], -1)
 
     def members(self, rows: Tensor) -> Tensor:
         """Return the tokens [rows, k] of all buckets but the tail."""
