@@ -43,8 +43,7 @@ def code(notebook):
 
 
 def test_there_are_notebooks_and_the_design_names_them():
-    assert PATHS
-    assert {path.stem for path in PATHS} <= NAMES
+    assert {path.stem for path in PATHS} == NAMES
 
 
 @pytest.mark.parametrize("check", [("check",), ("format", "--check")])
