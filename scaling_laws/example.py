@@ -18,10 +18,13 @@ def load_example() -> RunLog:
     it; a chain prunes the teacher and teaches the student in turns, under labels or under reasoning
     traces too. A row is one model, named by its ``phase``:
 
-    - ``teacher``: the whole model (``kept`` 1). Chains share it, so its scores stand in each.
+    - ``teacher``: the whole model (``kept`` 1). Chains share it, so its scores stand in each; it
+      was adapted twice, on two kinds of processors, and is not the same twice.
     - ``pruned``: a student before it is taught.
     - ``distilled``: a student after it, on ``examples`` labelled headlines in one ``format``. Laws
       are fitted to these.
+
+    A run that ended without a model has no scores: ``status`` is failed, ``error`` says why.
 
     ``kept`` counts parameters outside the embedding. Scores, each with its standard error ``_se``
     and number of items ``_n``: on the task ``task_f1`` (macro-F1), ``task_accuracy``, ``task_nll``
