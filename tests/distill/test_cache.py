@@ -40,14 +40,6 @@ class Vocabulary:
 TOKENIZER = Vocabulary()
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def build(config=None, dtype=torch.float64, seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -24,14 +24,6 @@ DIVERGENCES = ("forward", "reverse", "jensen-shannon")
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def problem(dtype=torch.float64, tokens=13, hidden=8, vocab=29, seed=0):
     g = torch.Generator().manual_seed(seed)
 

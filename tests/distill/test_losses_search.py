@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from distill.losses import TeacherHidden, distillation_loss, token_weights, top_k_logits
 from tests.distill.test_losses import (
     DIVERGENCES,
-    _one_thread,  # noqa: F401  # a fixture for all tests of this file too
     gradients,
     naive,
     naive_divergence,

@@ -54,14 +54,6 @@ families = pytest.mark.parametrize("family", CONFIGS)
 SMALLER = {"layers": 2, "hidden": 32, "ffn": 40, "kv_heads": 2}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def build(config, seed=0):
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(copy.deepcopy(config)).eval()

@@ -18,14 +18,6 @@ from distill.quiz.facts import relations
 from distill.quiz.score import _NEUTRAL, _STEM
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def tokenizer():
     """Bytes as tokens."""

@@ -24,14 +24,6 @@ EXAMPLES = [
 RIGHT = "Reason: Rates rise.\nEvent: up"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_every_reply_is_accounted_for():
     examples = [*EXAMPLES, Example("Bank opens", "other", id="d"), Example("x", "other", id="e")]
     replies = [RIGHT, "Reason: Hm.\nEvent: up", "Reason: no idea", "Event: other", None]
