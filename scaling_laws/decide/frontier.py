@@ -28,7 +28,7 @@ Flags = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
 # Candidates whose draws are made and compared at once, in a processor's cache.
-_CHUNK = 128
+_CHUNK = 256
 _NAMED = 4
 
 

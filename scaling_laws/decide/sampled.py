@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.decide.draws import Joint
+from scaling_laws.decide.skeleton import spanned
 from scaling_laws.model import Model, slice_rows
 from scaling_laws.points import coordinates
 from scaling_laws.uncertainty import quantile_ends, quantile_pair, quantile_ranks
@@ -42,6 +43,22 @@ class _Bound:
     model: Model
     theta: Array
     at: Places
+
+    def values(self, own: Places) -> Array:
+        """Return draws ``[own, draws]``."""
+        every = np.arange(len(self.theta))
+        found = spanned(lambda p, d: self._evaluated(own[p], d), len(own), len(every))
+        return self._evaluated(own, every) if found is None else found
+
+    def _evaluated(self, own: Places, draws: Places) -> Array:
+        x = {k: v[own] for k, v in self.model.x.items()}
+        here = slice_rows(self.model, x, self.model.codes[own])
+        out = np.empty((len(own), len(draws)))
+        step = max(1, _TILE // len(own))
+        for begin in range(0, len(draws), step):
+            part = slice(begin, begin + step)
+            out[:, part] = here.mean(self.theta[draws[part]]).T
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +97,12 @@ class Sampled:
         return values if len(values) == len(back) else values[back]
 
     def _values(self, own: Places) -> Array:
-        out = np.empty((len(own), self.joint.count))
-        step = max(1, _TILE // len(own))
-        for form in self.forms:
-            model = form.model
-            here = slice_rows(model, {k: v[own] for k, v in model.x.items()}, model.codes[own])
-            for begin in range(0, len(form.theta), step):
-                part = slice(begin, begin + step)
-                at = part if len(self.forms) == 1 else form.at[part]
-                out[:, at] = here.mean(form.theta[part]).T
+        if len(self.forms) == 1:
+            out = self.forms[0].values(own)
+        else:
+            out = np.empty((len(own), self.joint.count))
+            for form in self.forms:
+                out[:, form.at] = form.values(own)
         far = np.flatnonzero(self.width[own] > 0)
         if len(far):
             sd = self.joint.lacking(self.name, out[far], self.width[own[far]])

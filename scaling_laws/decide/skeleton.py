@@ -1,0 +1,74 @@
+"""Curves of many draws at points that lie near one another, from a few of those points.
+
+Where curves are smooth, their values ``A [points, draws]`` have a low rank: ``A = T A[skeleton]``
+with an interpolative decomposition (Cheng, Gimbutas, Martinsson and Rokhlin 2005, SIAM J. Sci.
+Comput. 26(4), section 3) of a sample of draws. Nothing is known of the law; where the rank is not
+low, or the draws farthest from the others are not met, all values are evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr, solve_triangular
+
+__all__ = ["spanned"]
+
+Array = NDArray[np.float64]
+Places = NDArray[np.intp]
+
+# Draws of the sample, the fewest points and draws worth it, and draws on which the result is checked.
+_SAMPLE = 40
+_FEWEST = 96
+_CHECKED = 8
+# Of the largest value: what the sample leaves out, and how far a checked value may lie off.
+_LEFT = 1e-11
+_OFF = 1e-8
+
+
+def spanned(evaluate: Callable[[Places, Places], Array], points: int, draws: int) -> Array | None:
+    """Return ``A = evaluate(every point, every draw)`` to 1e-8 of its largest value, or None.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Of places of points and of draws; returns ``[points, draws]``.
+    points, draws : int
+        How many there are.
+
+    Returns
+    -------
+    array [points, draws] or None
+        None if it would not be faster, or not as exact.
+    """
+    if points < _FEWEST or draws < 2 * _FEWEST:
+        return None
+    every = np.arange(points)
+    sample = np.linspace(0, draws - 1, _SAMPLE).astype(np.intp)
+    seen = evaluate(every, sample)
+    if not np.isfinite(seen).all():
+        return None
+    _, upper, order = qr(seen.T, mode="economic", pivoting=True)
+    size = np.abs(np.diag(upper))
+    rank = int((size > _LEFT * size[0]).sum())
+    if rank == 0 or rank > _SAMPLE // 2 + _SAMPLE // 4:
+        return None
+    weights = np.zeros((points, rank))
+    weights[order[:rank]] = np.eye(rank)
+    weights[order[rank:]] = solve_triangular(upper[:rank, :rank], upper[:rank, rank:]).T
+    skeleton = evaluate(order[:rank], np.arange(draws))
+    if not np.isfinite(skeleton).all():
+        return None
+    found = weights @ skeleton
+    checked = _farthest(skeleton, seen[order[:rank]])
+    off = np.abs(found[:, checked] - evaluate(every, checked)).max()
+    return found if off <= _OFF * np.abs(skeleton).max() else None
+
+
+def _farthest(values: Array, seen: Array) -> Places:
+    """Return the draws of ``values [rows, draws]`` that lie farthest from those seen."""
+    spread = seen.std(axis=1, keepdims=True)
+    apart = np.abs(values - seen.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
+    return np.argpartition(-apart.max(0), _CHECKED)[:_CHECKED]
