@@ -19,7 +19,7 @@ __all__ = ["spanned"]
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 
-# Draws of the sample, the fewest points and draws worth it, and draws on which the result is checked.
+# Draws of the sample, the fewest points and draws worth it, draws on which the result is checked.
 _SAMPLE = 40
 _FEWEST = 96
 _CHECKED = 8
@@ -71,4 +71,5 @@ def _farthest(values: Array, seen: Array) -> Places:
     """Return the draws of ``values [rows, draws]`` that lie farthest from those seen."""
     spread = seen.std(axis=1, keepdims=True)
     apart = np.abs(values - seen.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
-    return np.argpartition(-apart.max(0), _CHECKED)[:_CHECKED]
+    order: Places = np.argpartition(-apart.max(0), _CHECKED).astype(np.intp)
+    return order[:_CHECKED]
