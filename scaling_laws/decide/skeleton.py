@@ -50,7 +50,8 @@ def spanned(evaluate: Callable[[Places, Places], Array], points: int, draws: int
     seen = evaluate(every, sample)
     if not np.isfinite(seen).all():
         return None
-    _, upper, order = qr(seen.T, mode="economic", pivoting=True)
+    _, upper, pivots = qr(seen.T, mode="economic", pivoting=True)
+    order: Places = pivots.astype(np.intp)
     size = np.abs(np.diag(upper))
     rank = int((size > _LEFT * size[0]).sum())
     if rank == 0 or rank > _SAMPLE // 2 + _SAMPLE // 4:
@@ -71,5 +72,4 @@ def _farthest(values: Array, seen: Array) -> Places:
     """Return the draws of ``values [rows, draws]`` that lie farthest from those seen."""
     spread = seen.std(axis=1, keepdims=True)
     apart = np.abs(values - seen.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
-    order: Places = np.argpartition(-apart.max(0), _CHECKED).astype(np.intp)
-    return order[:_CHECKED]
+    return np.argpartition(-apart.max(0), _CHECKED)[:_CHECKED]
