@@ -202,6 +202,9 @@ class Replay(Section):
     tokens: int = Field(64, ge=2, description="tokens of a text at most")
     batch: int = Field(16, ge=1, description="texts in an optimiser step")
     weight: float = Field(1.0, gt=0, description="weight of their KL beside the task's loss")
+    prompts: str | None = _path(
+        None, description="file of general prompts to answer, one a line; none: a random first word"
+    )
 
 
 class Gate(Section):

@@ -33,8 +33,9 @@ from .models import (
 )
 from .prune import Plan, magnitude_importance, measure_importance, prune_model
 from .quiz import build_quiz, random_copy, take_quiz
+from .replay import beginnings, prompts_identity, written_texts
 from .stages import Stage, Stages
-from .streams import CachedTeacher, OnlineTeacher, Stream, text_sequence
+from .streams import CachedTeacher, OnlineTeacher, Stream
 from .task import Encoded
 from .train import train
 
@@ -362,42 +363,39 @@ class Steps:
         return CachedTeacher(cache, places, head.to(self.device))
 
     def _replay(self, base: Made, replay: Replay, seed: int) -> Stage:
-        """Let a model write texts, and keep what it says about them.
-
-        A text begins with a token drawn at random, so that texts differ (Liu et al. 2023, arXiv
-        2305.17888, section 2.1).
-        """
+        """Let a model write texts, and keep what it says about them."""
         inputs = {"base": base.key, "texts": replay.texts, "tokens": replay.tokens, "seed": seed}
 
         def make(folder: Path) -> dict[str, Any]:
             model, tokenizer = self._load(base)
             rng = np.random.default_rng(seed)
-            words = sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
-            first = rng.choice(words, replay.texts).tolist()
+            first = beginnings(tokenizer, replay, rng)
             replies = generate(
                 model,
                 tokenizer,
-                [[token] for token in first],
+                first,
                 max_new_tokens=replay.tokens - 1,
                 temperature=1.0,
                 batch_size=self.config.evaluate.batch,
                 rng=rng,
             )
-            texts = [[token, *reply.ids] for token, reply in zip(first, replies, strict=True)]
+            texts = [[*given, *reply.ids] for given, reply in zip(first, replies, strict=True)]
+            made = {"texts": texts, "given": [len(given) for given in first]}
             cache = build_cache(
                 model,
-                [text_sequence(ids) for ids in texts],
+                written_texts(made),
                 folder / "cache",
                 tokenizer=tokenizer,
                 batch_size=self.config.evaluate.batch,
             )
-            return {"teacher": cache.manifest["teacher"], "texts": texts}
+            return {"teacher": cache.manifest["teacher"], **made}
 
+        inputs |= prompts_identity(replay)
         return self._stage("replay", inputs | {"dtype": self.config.model.dtype}, make)
 
     def _replayed(self, base: Made, stage: Stage, replay: Replay, tokenizer: Any) -> Stream:
         """Make the stream of a model's own texts: its divergence from what it was."""
-        texts = [text_sequence(ids) for ids in stage.result["texts"]]
+        texts = written_texts(stage.result)
         teacher = self._cached(stage, texts, range(len(texts)), base, tokenizer)
         return Stream(texts, replay.batch, teacher=teacher, alpha=1.0, weight=replay.weight)
 

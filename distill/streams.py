@@ -101,8 +101,11 @@ class CachedTeacher:
         return self.cache.teacher([self.places[i] for i in batch.indices], self.head)
 
 
-def text_sequence(ids: Sequence[int]) -> Encoded:
-    """Make a sequence of which every token but the first is supervised, as for plain text."""
-    if len(ids) < 2:
-        raise ValueError(f"a text of {len(ids)} tokens has nothing to predict; it needs two.")
-    return Encoded(tuple(ids), slice(0, 1), slice(1, 1), slice(1, len(ids)))
+def text_sequence(ids: Sequence[int], given: int = 1) -> Encoded:
+    """Make a sequence of which every token after the first `given` is supervised."""
+    if len(ids) <= given:
+        raise ValueError(
+            f"a text of {len(ids)} tokens of which {given} are given has nothing to predict; it "
+            f"needs {given + 1}."
+        )
+    return Encoded(tuple(ids), slice(0, given), slice(given, given), slice(given, len(ids)))

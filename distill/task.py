@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from .examples import Example
 
-__all__ = ["Encoded", "Format", "Target", "Task"]
+__all__ = ["Encoded", "Format", "Target", "Task", "has_chat", "plain_ids"]
 
 Format = Literal["label", "cot", "blended"]
 _FORMATS = ("label", "cot", "blended")
@@ -110,7 +110,7 @@ class Task:
             asked for by the lead, so a template's own thinking mode is switched off.
         """
         lead = "" if format is None else self.lead(format)
-        if not _has_chat(tokenizer):
+        if not has_chat(tokenizer):
             return f"{self.instruction}\n{text}\n{lead}"
         if self.instruction_role == "system":
             turns = [("system", self.instruction), ("user", text)]
@@ -155,7 +155,7 @@ class Task:
         prompt = self.prompt_ids(example.text, tokenizer, format)
         reasoning: list[int] = []
         if target.reasoning is not None:
-            reasoning = _ids(tokenizer, target.text[slice(*target.reasoning)])
+            reasoning = plain_ids(tokenizer, target.text[slice(*target.reasoning)])
         answer = self._label_ids(example.label, tokenizer)
         a, b = len(prompt), len(prompt) + len(reasoning)
         ids = (*prompt, *reasoning, *answer)
@@ -164,7 +164,7 @@ class Task:
     def prompt_ids(self, text: str, tokenizer: Any, format: Format) -> list[int]:
         """Token ids of the prompt and the lead of a format."""
         prompt = self.prompt(text, tokenizer, format)
-        return _ids(tokenizer, prompt, special=not _has_chat(tokenizer))
+        return plain_ids(tokenizer, prompt, special=not has_chat(tokenizer))
 
     def label_ids(self, tokenizer: Any) -> list[list[int]]:
         """Token ids by which the labels are scored: no label begins with another one's.
@@ -172,7 +172,7 @@ class Task:
         Where one would, all of them have the end of the sequence; else it is left out, for the
         tokens that follow a label cost half of a scoring pass and tell no labels apart.
         """
-        labels = [_ids(tokenizer, f" {label}") for label in self.labels]
+        labels = [plain_ids(tokenizer, f" {label}") for label in self.labels]
         heads = {tuple(ids[:n]) for ids in labels for n in range(1, len(ids))}
         if heads.isdisjoint(map(tuple, labels)):
             return labels
@@ -180,7 +180,7 @@ class Task:
 
     def _label_ids(self, label: str, tokenizer: Any) -> list[int]:
         eos = tokenizer.eos_token_id
-        return _ids(tokenizer, f" {label}") + ([] if eos is None else [eos])
+        return plain_ids(tokenizer, f" {label}") + ([] if eos is None else [eos])
 
     def parse(self, text: str) -> str | None:
         """Read the label that a reply gives, or None when it gives none.
@@ -195,10 +195,12 @@ class Task:
         return answer if answer in self.labels else None
 
 
-def _has_chat(tokenizer: Any) -> bool:
+def has_chat(tokenizer: Any) -> bool:
+    """Whether prompts are written in the tokenizer's chat format."""
     return getattr(tokenizer, "chat_template", None) is not None
 
 
-def _ids(tokenizer: Any, text: str, *, special: bool = False) -> list[int]:
+def plain_ids(tokenizer: Any, text: str, *, special: bool = False) -> list[int]:
+    """Token ids of a text as it stands, or with the tokenizer's own special tokens."""
     # A chat template writes its special tokens itself; elsewhere the tokenizer adds them once.
     return list(tokenizer(text, add_special_tokens=special)["input_ids"])

@@ -20,6 +20,8 @@ LEVELS = (0.79, 0.58, 0.37, 0.16)
 """Fractions kept, beside the teacher's 1."""
 
 _TWO_LEVELS = (0.58, 0.16)
+# What the teacher answers freely for the arm that mixes in general text.
+_PROMPTS = Path(__file__).with_name("general-prompts.txt")
 # Tokens of a sequence without and with reasoning: of the synthetic headlines, as measured; of the
 # paper's, assumed.
 _LENGTHS = (41, 78)
@@ -176,9 +178,8 @@ def small(
     one_shot = _cell("label", middle, 1, "one-shot", two)
     lora = _cell("label", middle, 1, "one-shot-lora", two, {"train": {"lora": {}}})
     random = _cell("label", middle, 1, "random", two, {"prune": {"weights": "random"}})
-    replay = _cell(
-        "blended", middle, 1, "replay", {"supervision": {"replay": {"tokens": 40, "batch": 6}}}
-    )
+    general = {"tokens": 64, "batch": 6, "prompts": str(_PROMPTS)}
+    replay = _cell("blended", middle, 1, "replay", {"supervision": {"replay": general}})
     second = [_cell(f, n, 2) for f, n in seconds]
     further = [_cell(f, n, 2) for f, n in dict.fromkeys(again) if (f, n) not in seconds]
     cells = [*main, *second, *cot, one_shot, lora, random, replay, *further]

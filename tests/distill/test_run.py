@@ -240,19 +240,29 @@ def test_a_pretrained_student_and_text_alone(config, ground):
     assert rows[1]["quiz_n"] == 8
 
 
-def test_adapters_replay_and_the_top_of_the_logits(config):
+def test_adapters_replay_and_the_top_of_the_logits(config, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Tell me of rain.\nWhy?\n")
     overrides = [
         "train.lora.rank=2", "supervision.cache=topk", "supervision.k=8",
         "adapt.replay={texts: 8, tokens: 6, batch: 4}",
+        f"supervision.replay={{texts: 4, tokens: 6, batch: 2, prompts: {prompts}}}",
     ]  # fmt: skip
     log = run_chain(config(*overrides), bar=False)
     rows = rows_of(log)
     assert [row["phase"] for row in rows] == ["teacher", "pruned", "distilled"]
     assert rows[2]["method"] == "lora"
-    (done,) = log.parent.glob("stages/replay-*/done.json")
-    texts = json.loads(done.read_text())["result"]["texts"]
-    assert len(texts) == 8
-    assert all(2 <= len(text) <= 6 for text in texts)
+    results = [
+        json.loads(done.read_text())["result"]
+        for done in log.parent.glob("stages/replay-*/done.json")
+    ]
+    asked, free = sorted(results, key=lambda result: len(result["texts"]))
+    assert len(free["texts"]) == 8
+    assert all(2 <= len(text) <= 6 for text in free["texts"])
+    assert len(asked["texts"]) == 4
+    assert all(
+        1 < given < len(text) for given, text in zip(asked["given"], asked["texts"], strict=True)
+    )
 
 
 def test_teacher_and_student_of_other_vocabularies(config, ground, tmp_path):
