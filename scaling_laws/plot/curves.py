@@ -15,6 +15,7 @@ from scaling_laws.plot.parts import (
     Shown,
     axis_words,
     grid_of,
+    level_of,
     level_words,
     lines_of,
     rows_of,
@@ -30,6 +31,7 @@ from scaling_laws.plot.style import (
     axes_of,
     finish,
     legend_above,
+    level_looks,
     margin_label,
     plain_log_axis,
     text_of,
@@ -162,7 +164,7 @@ def _curves(
     run: bool | None,
 ) -> Any:
     lines = lines_of(shown.base, x, at, most)
-    looks = looks_of(lines, shown.base.law.by)
+    looks = looks_of(lines, shown.base.law.by, shown.base.model.levels)
     seen = shown.base.problem.frame[x].to_numpy(dtype=float)
     ends = float(seen.min()), float(seen.max())
     every = shown.values(x)
@@ -200,18 +202,26 @@ def scale_x(ax: Any, x: str, grid: Array) -> None:
     ax.set_xlim(grid[0], end)
 
 
-def looks_of(lines: Sequence[Line], by: Sequence[str]) -> list[Look]:
-    """Return colour (factor, else the other axis), line style and marker (the other axes)."""
-    keys = [tuple(str(line[f]) for f in by) for line in lines]
+def looks_of(
+    lines: Sequence[Line], by: Sequence[str], levels: Sequence[str] | None = None
+) -> list[Look]:
+    """Return colour (factor, else the other axis), line style and marker (the other axes).
+
+    `levels` are all of the fit, so that one has its colour whichever are drawn; default those of
+    the lines.
+    """
     rest = [tuple(v for k, v in line.items() if k not in by) for line in lines]
-    first, second = list(dict.fromkeys(keys)), list(dict.fromkeys(rest))
-    colours = [first.index(k) if by else second.index(r) for k, r in zip(keys, rest, strict=True)]
-    styles = [second.index(r) if by else 0 for r in rest]
+    second = list(dict.fromkeys(rest))
+    places = [second.index(r) for r in rest]
+    if not by:
+        return [(COLOURS[i % len(COLOURS)], "-", MARKERS[i % len(MARKERS)]) for i in places]
+    keys = [level_of(line, by) for line in lines]
+    known = level_looks(levels or keys)
     # Where the line styles are one the markers repeat the colours, for who sees none.
-    marks = styles if len(set(styles)) > 1 else colours
+    several = len(second) > 1
     return [
-        (COLOURS[c % len(COLOURS)], LINES[s % len(LINES)], MARKERS[m % len(MARKERS)])
-        for c, s, m in zip(colours, styles, marks, strict=True)
+        (known[k][0], LINES[i % len(LINES)], MARKERS[i % len(MARKERS)] if several else known[k][1])
+        for k, i in zip(keys, places, strict=True)
     ]
 
 

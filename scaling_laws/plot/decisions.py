@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
+from scaling_laws.plot.style import COLOURS, axes_of, level_looks, plain_log_axis, text_of, tidy
 
 if TYPE_CHECKING:
     from scaling_laws.decide.result import Result, View
@@ -23,23 +23,24 @@ def plot_result(found: Result, ax: Any = None) -> Any:
     view = found.view
     table = found.frame if view.table is None else view.table
     if view.style == "bars":
-        _bars(ax, table, view)
+        _bars(ax, table, view, _looks(found))
     else:
         draw = {"line": _line, "points": _points}[view.style]
-        for i, (name, part) in enumerate(_groups(table, view)):
-            draw(ax, part, view, i, _text(name))
+        looks = _looks(found)
+        for name, part in _groups(table, view):
+            draw(ax, part, view, looks[str(name)], text_of(name))
     for label, value in view.lines.items():
-        ax.axhline(value, color=_GREY, linewidth=0.8, linestyle="--", label=_text(label))
+        ax.axhline(value, color=_GREY, linewidth=0.8, linestyle="--", label=text_of(label))
     for label, value in view.marks.items():
-        ax.axvline(value, color=COLOURS[1], linewidth=1.0, label=_text(label))
+        ax.axvline(value, color=COLOURS[1], linewidth=1.0, label=text_of(label))
     if view.style != "bars":
         _scale(ax, ax.xaxis, table[view.x], view.log_x)
         _scale(ax, ax.yaxis, table[view.y], view.log_y)
-        ax.set_xlabel(_text(view.x_label or view.x))
-        ax.set_ylabel(_text(view.y_label or view.y))
+        ax.set_xlabel(text_of(view.x_label or view.x))
+        ax.set_ylabel(text_of(view.y_label or view.y))
     else:
-        ax.set_xlabel(_text(view.y_label or view.y))
-    ax.set_title(_text(found.answer), loc="left", fontsize="medium", wrap=True)
+        ax.set_xlabel(text_of(view.y_label or view.y))
+    ax.set_title(text_of(found.answer), loc="left", fontsize="medium", wrap=True)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(frameon=False, fontsize="small")
     tidy(ax)
@@ -47,47 +48,50 @@ def plot_result(found: Result, ax: Any = None) -> Any:
 
 
 def _groups(table: pd.DataFrame, view: View) -> list[tuple[Any, pd.DataFrame]]:
-    return [("", table)] if view.by is None else list(table.groupby(view.by, sort=False))
+    return [("", table)] if view.by is None else list(table.groupby(view.by))
 
 
-def _text(words: Any) -> str:
-    """Return text in which no dollar starts mathematics."""
-    return str(words).replace("$", r"\$")
+def _looks(found: Result) -> dict[str, tuple[str, str]]:
+    """Return colour and marker of each level of what the view tells apart."""
+    by = found.view.by
+    if by is None:
+        return level_looks([""])
+    tables = (found.frame, found.view.table)
+    return level_looks(v for t in tables if t is not None and by in t for v in t[by])
 
 
 def _numbers(part: pd.DataFrame, column: str | None) -> Any:
     return None if column is None else part[column].to_numpy(dtype=float)
 
 
-def _line(ax: Any, part: pd.DataFrame, view: View, i: int, name: str) -> None:
+def _line(ax: Any, part: pd.DataFrame, view: View, look: tuple[str, str], name: str) -> None:
     part = part.sort_values(view.x)
     x, y = _numbers(part, view.x), _numbers(part, view.y)
     low, high = _numbers(part, view.low), _numbers(part, view.high)
-    colour = COLOURS[i % len(COLOURS)]
+    colour, _ = look
     if low is not None and high is not None:
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     ax.plot(x, np.where(np.isfinite(y), y, np.nan), color=colour, label=name or None)
 
 
-def _points(ax: Any, part: pd.DataFrame, view: View, i: int, name: str) -> None:
+def _points(ax: Any, part: pd.DataFrame, view: View, look: tuple[str, str], name: str) -> None:
     x, y = _numbers(part, view.x), _numbers(part, view.y)
     low, high = _numbers(part, view.low), _numbers(part, view.high)
-    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+    colour, marker = look
     if low is not None and high is not None:
         ax.vlines(x, low, high, color=colour, alpha=0.5, linewidth=1.0)
     ax.plot(x, y, linestyle="", marker=marker, color=colour, label=name or None)
 
 
-def _bars(ax: Any, table: pd.DataFrame, view: View) -> None:
+def _bars(ax: Any, table: pd.DataFrame, view: View, looks: dict[str, tuple[str, str]]) -> None:
     y, at = _numbers(table, view.y), np.arange(len(table))
     low, high = _numbers(table, view.low), _numbers(table, view.high)
     error = None
     if low is not None and high is not None:
         error = np.maximum(np.stack([y - low, high - y]), 0.0)
-    levels = [name for name, _ in _groups(table, view)]
-    own = [0] * len(table) if view.by is None else [levels.index(v) for v in table[view.by]]
-    ax.barh(at, y, xerr=error, color=[COLOURS[i % len(COLOURS)] for i in own], alpha=0.8)
-    ax.set_yticks(at, [_text(v) for v in table[view.x]])
+    own = [""] * len(table) if view.by is None else table[view.by]
+    ax.barh(at, y, xerr=error, color=[looks[str(v)][0] for v in own], alpha=0.8)
+    ax.set_yticks(at, [text_of(v) for v in table[view.x]])
     ax.invert_yaxis()
 
 

@@ -12,13 +12,13 @@ from scaling_laws.plot.parts import main, score_words
 from scaling_laws.plot.style import (
     COLOURS,
     GREY,
-    MARKERS,
     axes_of,
     figure_of,
     finish,
     is_wide,
     legend_above,
     legend_over,
+    level_looks,
     text_of,
 )
 
@@ -166,11 +166,12 @@ def _band(ax: Any) -> None:
 
 
 def _by_level(ax: Any, base: Fit, x: Array, z: Array, level: pd.Series[int]) -> None:
-    for code in range(len(base.model.levels)):
+    looks = level_looks(base.model.levels)
+    for code, name in enumerate(base.model.levels):
         mine = level.to_numpy() == code
-        ax.plot(x[mine], z[mine], linestyle="none", marker=MARKERS[code % len(MARKERS)],
-                markersize=3.5, color=COLOURS[code % len(COLOURS)], markeredgecolor="white",
-                markeredgewidth=0.4, zorder=3)  # fmt: skip
+        colour, marker = looks[name]
+        ax.plot(x[mine], z[mine], linestyle="none", marker=marker, markersize=3.5, color=colour,
+                markeredgecolor="white", markeredgewidth=0.4, zorder=3)  # fmt: skip
 
 
 def _handles(base: Fit) -> list[Any]:
@@ -178,9 +179,9 @@ def _handles(base: Fit) -> list[Any]:
     from matplotlib.patches import Patch
 
     out: list[Any] = [
-        Line2D([], [], linestyle="none", marker=MARKERS[i % len(MARKERS)], markersize=3.5,
-               color=COLOURS[i % len(COLOURS)], label=text_of(level))
-        for i, level in enumerate(base.model.levels) if level
+        Line2D([], [], linestyle="none", marker=marker, markersize=3.5, color=colour,
+               label=text_of(level))
+        for level, (colour, marker) in level_looks(base.model.levels).items() if level
     ]  # fmt: skip
     band = f"{100 * _LEVEL:g} % if normal"
     return [*out, Patch(color=GREY, alpha=0.18, linewidth=0, label=band)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,16 +19,20 @@ from scaling_laws.plot.parts import (
     Line,
     axis_words,
     grid_of,
+    level_of,
+    level_words,
     score_words,
     shown_of,
     smoothed,
 )
 from scaling_laws.plot.style import (
     COLOURS,
+    LINES,
     MARKERS,
     axes_of,
     finish,
     legend_above,
+    level_looks,
     plain_log_axis,
     text_of,
 )
@@ -89,11 +93,11 @@ def plot_fit(
     xs = frame[x].to_numpy(dtype=float)
     low, high = float(xs.min()), float(xs.max())
     grid = grid_of(low, high, x, _BEYOND)
-    looks = _looks(lines, others, base.law.by)
+    looks = _looks(lines, others, base)
     with_run = len(lines) <= _MOST_RUN_BANDS if run is None else run
     for line, (colour, _, marker) in zip(lines, looks, strict=True):
         _one_line(ax, fit, line, x, grid, (low, high), level, with_run, colour)
-        _one_scatter(ax, base, line, x, others, colour, marker, _label(line, others))
+        _one_scatter(ax, base, line, x, others, colour, marker)
     ax.axvspan(low, high, color="#000000", alpha=0.04, linewidth=0, zorder=0)
     references(ax, shown_of(fit))
     ax.set_xscale("log")
@@ -131,27 +135,28 @@ def _lines(base: Fit, others: list[str]) -> list[Line]:
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
-def _looks(lines: list[Line], others: list[str], by: tuple[str, ...]) -> list[Look]:
+def _looks(lines: list[Line], others: list[str], base: Fit) -> list[Look]:
     """Colour by factor level (by the first other axis without a factor), marker by the rest.
 
     Where nothing is left for the markers they repeat the colours, for readers who see none.
     """
-    first = list(by) or others[:1]
-    rest = [o for o in others if o not in first] or first
+    by = base.law.by
+    rest = [o for o in others if o not in (by or others[:1])]
 
-    def places(names: list[str], in_order: bool) -> list[int]:
-        keys = [tuple(line.get(n) for n in names) for line in lines]
+    def places(names: list[str]) -> list[int]:
+        keys = [tuple(line[n] for n in names) for line in lines]
         known = list(dict.fromkeys(keys))
-        if in_order:
-            known.sort(key=str)
         return [known.index(key) for key in keys]
 
-    # A level has the colour that it has in every figure, whatever the lines are.
-    colours, marks = places(first, bool(by)), places(rest, False)
-    return [
-        (COLOURS[c % len(COLOURS)], "-", MARKERS[m % len(MARKERS)])
-        for c, m in zip(colours, marks, strict=True)
-    ]
+    first = places(others[:1])
+    looks = [(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i in first]
+    if by:
+        known = level_looks(base.model.levels)
+        looks = [known[level_of(line, by)] for line in lines]
+    if rest:
+        marks = places(rest)
+        looks = [(c, MARKERS[m % len(MARKERS)]) for (c, _), m in zip(looks, marks, strict=True)]
+    return [(colour, "-", marker) for colour, marker in looks]
 
 
 def _one_line(
@@ -186,7 +191,6 @@ def _one_scatter(
     others: list[str],
     colour: str,
     marker: str,
-    label: str,
 ) -> None:
     frame = base.problem.frame
     chosen = np.ones(len(frame), bool)
@@ -194,22 +198,11 @@ def _one_scatter(
         chosen &= (frame[name] == line[name]).to_numpy(dtype=bool)
     at, y = frame[x].to_numpy(dtype=float)[chosen], base.problem.score[chosen]
     se = base.problem.se[chosen]
+    label = ", ".join(level_words(name, line[name]) for name in others)
     if np.isfinite(se).any():
         ax.errorbar(at, y, yerr=se, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.7)
     ax.plot(at, y, linestyle="none", marker=marker, color=colour, markeredgecolor="white",
-            markeredgewidth=0.6, markersize=5.0, label=label, zorder=3)  # fmt: skip
-
-
-def _label(line: Line, others: list[str]) -> str:
-    words: list[str] = []
-    for name in others:
-        value = line[name]
-        number = isinstance(value, SupportsFloat) and not isinstance(value, str)
-        if number and name in ("params", "params_nonembedding"):
-            words.append(f"{float(value) / 1e9:.3g}B parameters")
-        else:
-            words.append(f"{name} {value:.3g}" if number else str(value))
-    return text_of(", ".join(words))
+            markeredgewidth=0.6, markersize=5.0, label=text_of(label), zorder=3)  # fmt: skip
 
 
 def plot_choice(choice: Choice, ax: Any = None) -> Any:
@@ -222,12 +215,15 @@ def plot_choice(choice: Choice, ax: Any = None) -> Any:
     ax = plot_fit(forecast, ax, x=x, fixed=line)
     xs = frame[x].to_numpy(dtype=float)
     grid = grid_of(float(xs.min()), float(xs.max()), x, _BEYOND)
+    colour, _, marker = _looks([line], others, choice.best)[0]
+    free = [c for c in COLOURS if c != colour]
     for i, (form, one) in enumerate(choice.fits.items()):
         guess = one.predict(pd.DataFrame({x: grid, **line}), interval=None)["estimate"]
         weight = float(choice.forecast.weights[form])
-        ax.plot(grid, guess, color=COLOURS[(i + 1) % len(COLOURS)], linewidth=1.0,
+        ax.plot(grid, guess, color=free[i % len(free)], linewidth=1.0,
+                linestyle=LINES[i // len(free) % len(LINES)],
                 label=text_of(f"{form}, weight {weight:.2f}"))  # fmt: skip
-    mixture = legend_handle("forecast", (COLOURS[0], "-", MARKERS[0]))
+    mixture = legend_handle("forecast", (colour, "-", marker))
     forms = [h for h in ax.lines if "weight" in h.get_label()]
     legend_above(ax, [mixture, *forms], common_words([line]))
     return ax

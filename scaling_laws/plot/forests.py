@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from scaling_laws.plot.style import (
-    COLOURS,
     GREY,
     MARKERS,
     blank,
     figure_of,
     finish,
     is_wide,
+    level_looks,
     small,
     text_of,
 )
@@ -39,7 +39,7 @@ class _Row:
     label: str
     key: Any
     level: str
-    colour: int
+    colour: str
 
 
 Fits = Fit | Mapping[Any, Fit]
@@ -121,7 +121,7 @@ def parameters(
     axes = made.subplots(lines, columns, squeeze=False).ravel()
     for i, (ax, name) in enumerate(zip(axes, chosen, strict=False)):
         _draw(ax, named, rows, name, level, columns)
-        _label_rows(ax, rows if i % columns == 0 else [_Row("", r.key, "", 0) for r in rows])
+        _label_rows(ax, rows if i % columns == 0 else [replace(r, label="") for r in rows])
     for ax in axes[len(chosen) :]:
         ax.remove()
     return made
@@ -150,11 +150,15 @@ def _own(one: Fit, name: str) -> bool:
 
 def _rows(named: Mapping[str, Fit], names: Sequence[str]) -> list[_Row]:
     rows: list[_Row] = []
-    for i, (key, one) in enumerate(named.items()):
+    # Levels of one log; colours tell the fits apart where these have none of their own.
+    of_level = level_looks(level for one in named.values() for level in one.model.levels)
+    of_fit = level_looks(named)
+    for key, one in named.items():
         levels = one.model.levels if any(_own(one, name) for name in names) else ("",)
-        for code, level in enumerate(levels):
+        for level in levels:
             words = ", ".join(w for w in (key, level) if w) or "all rows"
-            rows.append(_Row(words, key, level, code if any(levels) else i))
+            look = of_level[level] if level else of_fit[key]
+            rows.append(_Row(words, key, level, look[0]))
     return rows
 
 
@@ -169,13 +173,10 @@ def _draw(
         table = one.intervals(level)
         mine = [(y, row) for y, row in enumerate(rows) if row.key == key]
         if _own(one, name):
-            lines += [
-                (float(y), COLOURS[row.colour % len(COLOURS)], table.loc[f"{name}[{row.level}]"])
-                for y, row in mine
-            ]
+            lines += [(float(y), row.colour, table.loc[f"{name}[{row.level}]"]) for y, row in mine]
         else:
             middle = float(np.mean([y for y, _ in mine]))
-            colour = "black" if len(mine) > 1 else COLOURS[mine[0][1].colour % len(COLOURS)]
+            colour = "black" if len(mine) > 1 else mine[0][1].colour
             lines.append((middle, colour, table.loc[name]))
     low, high = _limits([table for _, _, table in lines])
     for y, colour, row in lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, SupportsFloat, cast
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scaling_laws.plot.style import plain_number
+from scaling_laws.plot.style import exact_number, plain_number
 from scaling_laws.result import Fit
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from scaling_laws.validation import Holdout
 
 __all__ = [
-    "POINTS", "SIZES", "Line", "Shown", "axis_words", "grid_of", "level_words", "lines_of", "main",
-    "rows_of", "score_words", "shown_of", "smoothed",
+    "POINTS", "SIZES", "Line", "Shown", "axis_words", "grid_of", "level_of", "level_text",
+    "level_words", "lines_of", "main", "rows_of", "score_words", "shown_of", "smoothed",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -39,6 +39,8 @@ _AXES = {
     "params_nonembedding": "parameters without embeddings",
     "compute": "training compute, FLOP",
 }
+# Sizes are known by three digits of them, as models are named; other levels are told exactly.
+_ROUNDED = ("kept", "params", "params_nonembedding", "compute")
 # A value of an axis, in fewer words.
 _VALUES = {
     "kept": "{percent} % kept",
@@ -104,13 +106,28 @@ def score_words(base: Fit) -> str:
     return base.metric.meaning or base.metric.name.replace("_", " ")
 
 
+def level_of(line: Mapping[str, Any], by: Sequence[str]) -> str:
+    """Return the level of a fit that a line is of, as the fit names it: ``cot|lora``."""
+    return "|".join(str(line[name]) for name in by)
+
+
 def level_words(name: str, value: Any) -> str:
     """Return one value of an axis or factor in words."""
-    if isinstance(value, str) or not isinstance(value, SupportsFloat):
+    if not _is_number(value):
         return str(value)
-    number = float(value)
     words = _VALUES.get(name, f"{name} {{number}}")
-    return words.format(number=plain_number(number, 3), percent=f"{100 * number:.3g}")
+    return words.format(number=level_text(name, value), percent=f"{100 * float(value):.3g}")
+
+
+def level_text(name: str, value: Any) -> str:
+    """Return one value of an axis or factor, without what it counts."""
+    if not _is_number(value):
+        return str(value)
+    return plain_number(float(value), 3) if name in _ROUNDED else exact_number(float(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, SupportsFloat) and not isinstance(value, str)
 
 
 def grid_of(low: float, high: float, axis: str, beyond: float = _BEYOND) -> Array:

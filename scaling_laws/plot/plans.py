@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.plot.style import COLOURS, axes_of, plain_log_axis, plain_number, tidy
+from scaling_laws.plot.parts import level_text
+from scaling_laws.plot.style import COLOURS, axes_of, plain_log_axis, tidy
 
 if TYPE_CHECKING:
     from scaling_laws.decide.frontier import Frontier
@@ -102,9 +103,7 @@ def _name(ax: Any, found: Frontier, likely: pd.DataFrame, at: Any, value: Any) -
     some = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), _NAMED)).astype(int))]
     for place in some.tolist():
         row = {a: likely[a].iloc[place] for a in axes}
-        words = ", ".join(
-            row[a] if isinstance(row[a], str) else plain_number(row[a], 3) for a in axes
-        )
+        words = ", ".join(level_text(a, value) for a, value in row.items())
         # Below and right of a rising front there is room; it takes none from the axes.
         last = place == order[-1]
         named = ax.annotate(_words(words), (at[place], value[place]), fontsize="x-small",

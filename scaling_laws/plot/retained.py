@@ -259,10 +259,11 @@ def _looks(fits: Fits, found: Mapping[str, list[_Kept]]) -> dict[tuple[str, int]
     """Return colour and line style of each metric and line."""
     looks: dict[tuple[str, int], tuple[str, Any]] = {}
     for i, (name, curves) in enumerate(found.items()):
-        by = main(fits[name]).law.by
-        for j, (colour, _, _) in enumerate(looks_of([c.line for c in curves], by)):
-            several = len(curves) > 1
-            looks[name, j] = (colour, LINES[i % len(LINES)]) if several else (COLOURS[i], "-")
+        base = main(fits[name])
+        drawn = looks_of([c.line for c in curves], base.law.by, base.model.levels)
+        for j, (colour, _, _) in enumerate(drawn):
+            alone = (COLOURS[i % len(COLOURS)], "-")
+            looks[name, j] = (colour, LINES[i % len(LINES)]) if len(curves) > 1 else alone
     return looks
 
 
@@ -314,7 +315,8 @@ def _draw_difference(
     low, high = _support(ax, fits)
     supported = (grid >= low * (1.0 - 1e-9)) & (grid <= high * (1.0 + 1e-9))
     first, second = (found[name] for name in fits)
-    looks = looks_of([c.line for c in first], main(fits[first[0].metric]).law.by)
+    base = main(fits[first[0].metric])
+    looks = looks_of([c.line for c in first], base.law.by, base.model.levels)
     handles: list[Any] = []
     for j, (one, (colour, _, marker)) in enumerate(zip(first, looks, strict=True)):
         other = next((c for c in second if _together(one.line, c.line)), None)

@@ -6,16 +6,16 @@ a column (85 mm) or a page (170 mm), and text stays between 6.5 and 9 points on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 __all__ = [
-    "COLOURS", "GREY", "LINES", "MARKERS", "axes_of", "blank", "figure_of", "finish", "is_wide",
-    "legend_above", "legend_over", "margin_label", "page", "plain_log_axis", "plain_number",
-    "save_figure", "small", "text_of", "tidy",
+    "COLOURS", "GREY", "LINES", "MARKERS", "axes_of", "blank", "exact_number", "figure_of",
+    "finish", "is_wide", "legend_above", "legend_over", "level_looks", "margin_label", "page",
+    "plain_log_axis", "plain_number", "save_figure", "small", "text_of", "tidy",
 ]  # fmt: skip
 
 # Okabe & Ito (2008), without the yellow that vanishes on white.
@@ -41,6 +41,20 @@ _TICKS: tuple[tuple[float, ...], ...] = (
     (1.0, 3.0),
     (1.0,),
 )
+
+
+def level_looks(levels: Iterable[Any]) -> dict[str, tuple[str, str]]:
+    """Return the colour and the marker of each level of a log's factor, the levels sorted.
+
+    Figures of one log agree on what a level looks like where each asks for all levels of the log,
+    also for those that it does not draw.
+    """
+    names, many = sorted({str(level) for level in levels}), len(COLOURS)
+    # Once through the colours the markers move on by one: no level looks like another one.
+    return {
+        name: (COLOURS[i % many], MARKERS[(i + i // many) % len(MARKERS)])
+        for i, name in enumerate(names)
+    }
 
 
 def blank(width: float = 85.0, height: float | None = None) -> Any:
@@ -127,6 +141,15 @@ def plain_number(value: float, digits: int = 4) -> str:
         if value >= size:
             return f"{value / size:.{digits}g}{letter}"
     return f"{value:.3g}"
+
+
+def exact_number(value: float) -> str:
+    """Return a level of a log without rounding: 6k, 1,024, 0.16."""
+    short = plain_number(value, 3)
+    scale = {"k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}.get(short[-1], 1.0)
+    if np.isclose(float(short.rstrip("kMBT")) * scale, value, rtol=1e-12, atol=0.0):
+        return short
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.10g}"
 
 
 def text_of(words: Any) -> str:

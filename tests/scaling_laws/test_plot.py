@@ -119,7 +119,7 @@ def test_colour_is_the_format_and_marker_the_size():
              for line in markers(ax)}  # fmt: skip
     assert len(found) == 8
     for label, (colour, _) in found.items():
-        assert (colour == found["kept 0.79, label"][0]) == label.endswith(", label")
+        assert (colour == found["79 % kept, label"][0]) == label.endswith(", label")
     assert len({marker for _, marker in found.values()}) == 4
 
 
@@ -129,8 +129,8 @@ def test_at_most_five_lines_of_an_axis():
     ax = drawn(sl.fit(sl.laws.Compressed(), log, "task_f1").plot())
     labels = [line.get_label() for line in markers(ax)]
     assert len(labels) == 5
-    assert "kept 0.2" in labels
-    assert "kept 0.9" in labels
+    assert "20 % kept" in labels
+    assert "90 % kept" in labels
 
 
 def test_hostile_names_are_drawn_as_they_are():
