@@ -25,6 +25,7 @@ from .data import load_data
 from .general import GENERAL_KL
 from .log import Log
 from .models import ModelError, read_config
+from .precision import precision_note
 from .prune import Plan, Rounding, plan_chain, schedule
 from .stages import Stages
 from .steps import Made, Steps
@@ -74,8 +75,9 @@ def run_chain(
         out.mkdir(parents=True, exist_ok=True)
         save_config(config, out / f"{config.name}-{config.hash}.yaml")
     data = load_data(config.data)
-    for note in data.notes:
-        say(note)
+    for note in (precision_note(config, accelerator.device), *data.notes):
+        if note is not None:
+            say(note)
     steps = Steps(config, data, Stages(out / "stages", accelerator), bar)
     log = Log(out / LOG, accelerator, say, _metrics(config))
     chain = _Chain(config, steps, log, data.task)
