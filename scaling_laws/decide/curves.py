@@ -257,7 +257,8 @@ def divergence(
 
     Found when it is above 0 by a simultaneous band: ``D(v) - q sd(v) > 0`` somewhere, ``q`` the
     ``(1 + level) / 2`` quantile over draws of ``max_v (D_draw(v) - D(v)) / sd(v)``. The largest of
-    many noisy differences would else be above 0 by itself.
+    many noisy differences would else be above 0 by itself. And its own interval there is above 0:
+    draws may lean to one side, which a standard deviation does not see.
 
     Parameters
     ----------
@@ -276,8 +277,9 @@ def divergence(
     Returns
     -------
     Result
-        ``values``: ``kept`` where it is largest, ``difference, low, high``, and ``lower``, the
-        highest lower end of the band.
+        ``values``: ``kept`` where the band lies highest among the fractions at which it and the
+        interval are above 0 (without any, where the difference is largest), ``difference, low,
+        high`` there, and ``lower``, that end of the band (without any, its highest).
 
     Raises
     ------
@@ -298,12 +300,12 @@ def divergence(
     floors = [floor_of(joint, n, (floor or {}).get(n)) for n in names]
     parts = [_retention(joint, n, f, kept, at, level) for n, f in zip(names, floors, strict=True)]
     mean, draws = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
-    band = _lower_band(mean, draws, level)
-    i, lower = int(np.argmax(mean)), float(band.max())
-    found = lower > 0
     low, high = quantile_pair(draws, level)
-    place = float(kept[int(np.argmax(band))] if found else kept[i])
-    j = int(np.argmax(kept == place))
+    band = _lower_band(mean, draws, level)
+    j = _shown(band, low)
+    found = j is not None
+    j = int(np.argmax(mean)) if j is None else j
+    place, lower = float(kept[j]), float(band[j] if found else band.max())
     ends = f"[{number(float(low[j]))}, {number(float(high[j]))}]"
     answer = (
         f"{names[0]} keeps {number(float(mean[j]))} {ends} more of its skill than {names[1]} at "
@@ -313,7 +315,8 @@ def divergence(
     )
     frame = pd.DataFrame({"kept": kept, "difference": mean, "low": low, "high": high, "band": band,
                           names[0]: parts[0][0], names[1]: parts[1][0]})  # fmt: skip
-    notes = (Note("widest_by_band", "info", "The fraction named is where the band lies highest."),)
+    sentence = "The fraction named is where the band lies highest, of those that leave 0 out."
+    notes = (Note("widest_by_band", "info", sentence),)
     return Result(
         question=f"where {names[0]} outlasts {names[1]} as kept shrinks"
         + (f", at {words_of(at)}" * bool(at)),
@@ -340,20 +343,35 @@ def _lower_band(mean: Array, draws: Array, level: float) -> Array:
     return np.where(moving, mean - float(np.quantile(z, 0.5 * (1.0 + level))) * sd, 0.0)
 
 
+def _shown(band: Array, low: Array) -> int | None:
+    """Return where the band lies highest, of the places where it and the interval are above 0."""
+    above = np.where(low > 0, band, -np.inf)
+    return int(np.argmax(above)) if above.max() > 0 else None
+
+
 def _not_shown(names: tuple[str, str], kept: Array, mean: Array, draws: Array, level: float) -> str:
     """Say why no divergence was found: noise, or a task that goes first."""
     back = _lower_band(-mean, -draws, level)
-    j = int(np.argmax(back))
-    if back[j] > 0:
-        low, high = (float(end[0]) for end in quantile_pair(-draws[j : j + 1], level))
+    low, high = quantile_pair(draws, level)
+    j = _shown(back, -high)
+    if j is not None:
         return (
-            f"none shown: it is {names[1]} that keeps {number(-float(mean[j]))} [{number(low)}, "
-            f"{number(high)}] more of its skill, at kept {number(float(kept[j]))}"
+            f"none shown: it is {names[1]} that keeps {number(-float(mean[j]))} "
+            f"[{number(-float(high[j]))}, {number(-float(low[j]))}] more of its skill, at kept "
+            f"{number(float(kept[j]))}"
         )
-    largest = float(mean.max())
-    if largest <= 0:
+    j = int(np.argmax(mean))
+    if mean[j] <= 0:
         return f"none shown: {names[0]} keeps no more of its skill than {names[1]} at any size"
-    return f"none shown: the largest difference, {number(largest)}, is within the noise"
+    largest = (
+        f"the largest difference, {number(float(mean[j]))} [{number(float(low[j]))}, "
+        f"{number(float(high[j]))}] at kept {number(float(kept[j]))}"
+    )
+    if not (low > 0).any():
+        return f"none shown: no size has an interval that leaves 0 out; {largest}"
+    return (
+        f"none shown: {largest}, is within what the largest of so many differences reaches by noise"
+    )
 
 
 def _why_divergence(

@@ -84,7 +84,7 @@ def marginal(
             pd.DataFrame(
                 {
                     "metric": name, along: sizes, "more": step, "gain": gain, "low": low,
-                    "high": high, "per_1000": 1000.0 * gain / step,
+                    "high": high, "per_1000": gain * (1000.0 / step),
                     "probability": (draws > 0).mean(1),
                 }
             )

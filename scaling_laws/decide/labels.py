@@ -25,7 +25,7 @@ from scaling_laws.decide.asking import (
     targets_of,
     words_of,
 )
-from scaling_laws.decide.draws import Ask, Joint, joint_of
+from scaling_laws.decide.draws import Ask, Joint, joint_of, main_fit
 from scaling_laws.decide.probability import Targets, on_residual_scale
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.result import Fit
@@ -37,8 +37,10 @@ __all__ = ["Kind", "data_axis", "first_reaching", "labels_needed"]
 Array = NDArray[np.float64]
 Kind = Literal["run", "mean"]
 
-# Sizes looked at: from this share of the smallest in the log to so many times its largest.
-_BELOW, _ABOVE, _POINTS = 1e-3, 1e6, 361
+# Beyond either end of the log as far again as it is wide, or so many times where it is narrow: a
+# law's form alone speaks of what is farther.
+_NARROW = 10.0
+_A_DECADE, _FEWEST = 24, 25
 # A target that is reachable is found to this power of a half of the way from one that is not.
 _HALVINGS = 30
 
@@ -73,7 +75,9 @@ def labels_needed(
     axis : str, optional
         What is counted; default ``examples``, else ``tokens``.
     most : float, optional
-        Largest n looked at; default a million times the largest in the log.
+        Largest n looked at; default as far beyond the log's largest as the log is wide, by factors:
+        of 100 to 2,000 examples, up to 40,000. At least ten times the largest. Below the log it is
+        as far, and not under 1 where all n of the log are 1 or more.
     rng : int, optional
     **point
         The other axes and factors, such as ``kept=.37, format="label"``.
@@ -81,10 +85,13 @@ def labels_needed(
     Returns
     -------
     Result
-        ``values``: ``n, low, high`` (infinite where some curves never get there), ``never`` (their
-        share), and where it is not reachable the ``top`` of each metric (of a loss its least) with
-        its interval, at the size that is the likeliest to do; ``distance`` of that size, or of n,
-        beyond the log, in log-ranges of its axis.
+        ``values``: ``n, low, high`` (infinite where some curves do not get there by `most`),
+        ``never`` (their share), and where it is not reachable the ``top`` of each metric (of a loss
+        its least) with its interval, at the size, none below the log, that is the likeliest to do;
+        ``distance`` of that size, or of n, beyond the log, in log-ranges of its axis.
+        ``why.run`` names what moves n: the size at which the curve is as high as it is at n. Where
+        the target lies beneath the curve at all sizes, so that noise alone asks for more, it names
+        what moves the score at n.
         ``frame``: a row a size, with the probability, each metric's interval and the distance.
 
     Raises
@@ -103,7 +110,7 @@ def labels_needed(
     >>> found.values["low"] < found.values["n"] < found.values["high"]
     True
     >>> sl.decide.labels_needed(fit, at_least=.95).answer.split(":")[0]
-    'not reachable'
+    'not reachable with up to 9.00e7 examples'
     """
     check_share(confidence, "confidence")
     check_share(level, "level")
@@ -115,12 +122,23 @@ def labels_needed(
     seen = joint.seen(along)
     if most is not None:
         check_positive(most, "most", f"write the largest {along} to look at, or leave it out")
-    end = float(seen[-1]) * _ABOVE if most is None else float(most)
-    if end <= seen[0]:
-        raise ValueError(f"most = {end:g} is not above {seen[0]:g}, the smallest {along} logged.")
-    grid = np.geomspace(float(seen[0]) * _BELOW, end, _POINTS)
+    if most is not None and most <= seen[0]:
+        raise ValueError(
+            f"most = {most:g} is not above {seen[0]:g}, the smallest {along} logged; write a "
+            "larger one, or leave it out."
+        )
+    grid = _sizes(float(seen[0]), float(seen[-1]), most)
     asked = _Needed(joint, targets, along, at, grid, confidence, interval, level)
     return asked.answer()
+
+
+def _sizes(first: float, last: float, most: float | None) -> Array:
+    """Return the sizes looked at, of a log from `first` to `last`."""
+    reach = max(last / first, _NARROW)
+    start = max(first / reach, 1.0) if first >= 1 else first / reach
+    end = last * reach if most is None else float(most)
+    decades = np.log10(end / start)
+    return np.geomspace(start, end, max(_FEWEST, 1 + int(np.ceil(_A_DECADE * decades))))
 
 
 def data_axis(joint: Joint, axis: str | None) -> str:
@@ -256,11 +274,17 @@ class _Needed:
         )  # fmt: skip
 
     def _surest(self, sure: Array) -> float:
-        """Return the largest n at which the targets are the likeliest to be met.
+        """Return the largest n, none below the log, at which the targets are the likeliest met.
 
         Not always the end of the grid: a Forecast knows less and less beyond its log.
         """
-        return float(self.grid[len(sure) - 1 - int(np.argmax(sure[::-1]))])
+        here = sure[self.grid >= self._first]
+        return float(self.grid[len(sure) - 1 - int(np.argmax(here[::-1]))])
+
+    @property
+    def _first(self) -> float:
+        """The least n of the log."""
+        return float(self.joint.seen(self.along)[0])
 
     def _frame(self, sure: Array, n: float) -> pd.DataFrame:
         """Return sizes of the log and those up to the answer, and the far end."""
@@ -280,14 +304,24 @@ class _Needed:
         if found:
             if values["n"] <= self.grid[0]:
                 return f"{number(self.grid[0])} {self.along} or fewer"
-            ends = f"[{number(values['low'])}, {number(values['high'])}]"
-            return f"{number(values['n'])} {self.along} {ends}"
+            return f"{number(values['n'])} {self.along} {self._ends(values)}"
         tops: list[str] = []
         for name in self.targets:
             top, low, high = values[f"top_{name}"]
             of = f" of {name}" if len(self.targets) > 1 else ""
             tops.append(f"{self._best(name)}{of} {number(top)} [{number(low)}, {number(high)}]")
-        return f"not reachable: {', '.join(tops)}, probability {surest:.2f} at most"
+        upto = f"with up to {number(self.grid[-1])} {self.along}"
+        return f"not reachable {upto}: {', '.join(tops)}, probability {surest:.2f} at most"
+
+    def _ends(self, values: Mapping[str, Any]) -> str:
+        """Return the interval of n in words; an end may lie beyond the sizes looked at."""
+        low, high = float(values["low"]), float(values["high"])
+        first = f"{number(low)} or fewer" if low <= self.grid[0] else number(low)
+        return f"[{first}, {number(high) if np.isfinite(high) else self._beyond}]"
+
+    @property
+    def _beyond(self) -> str:
+        return f"over {number(self.grid[-1])}"
 
     def _best(self, name: str) -> str:
         return "top" if self.joint.metric(name).direction == "higher" else "least"
@@ -303,10 +337,27 @@ class _Needed:
             best = f"the {self._best(name)} of {name}"
             run = decisive_run(self.joint, name, row_of(there, 0), best)
             return Why(words, float(sure.max()), run, self._reachable(order, met))
-        run = decisive_run(self.joint, name, self._needed_by, f"the {self.along} needed on average")
         even = float(first_reaching(self.grid, sure[:, None], 0.5)[0])
-        change = f"at even odds {number(even)} {self.along} would do"
-        return Why(words, max(self.confidence, float(sure[0])), run, change)
+        few = " or fewer" * bool(even <= self.grid[0])
+        change = f"at even odds {number(even)} {self.along}{few} would do"
+        return Why(words, max(self.confidence, float(sure[0])), self._moving(name, there), change)
+
+    def _moving(self, name: str, there: pd.DataFrame) -> str:
+        """Say without which unit n moves most, with the margin above the target that it has now."""
+        n = float(there[self.along].iloc[0])
+        main = main_fit(self.joint.fits[name])
+        height = float(main.predict(there, interval=None)["estimate"].iloc[0])
+        low, high = self.targets[name]
+        if self._reached(main, low if np.isfinite(low) else high) <= self.grid[0]:
+            # The curve meets the target at every size: what keeps n up is how little is known.
+            at = self.points(max(n, self._first))
+            where = f"{name} at {number(float(at[self.along].iloc[0]))} {self.along}"
+            return decisive_run(self.joint, name, row_of(at, 0), where)
+
+        def needed(one: Fit) -> float:
+            return self._reached(one, height)
+
+        return decisive_run(self.joint, name, needed, f"the number of {self.along} needed")
 
     def _reachable(self, order: Sequence[str], met: Mapping[str, Array]) -> str:
         """Name the hardest target of the metric that binds which is met with the confidence.
@@ -333,10 +384,8 @@ class _Needed:
         wanted = f"{name} {'>=' if higher else '<='} {number(target)}"
         return f"{without}{wanted}{beside} is reachable, with {number(n)} {self.along}"
 
-    def _needed_by(self, one: Fit) -> float:
-        """Return the n from which the curve of a fit meets its own target."""
-        name = one.metric.name
-        low, high = self.targets[name]
+    def _reached(self, one: Fit, height: float) -> float:
+        """Return the n from which the curve of a fit is as good as a score."""
+        sign = 1.0 if one.metric.direction == "higher" else -1.0
         score = one.predict(self.points(self.grid), interval=None)["estimate"].to_numpy(dtype=float)
-        sign, wanted = (1.0, low) if np.isfinite(low) else (-1.0, -high)
-        return float(first_reaching(self.grid, sign * score[:, None], wanted)[0])
+        return float(first_reaching(self.grid, sign * score[:, None], sign * height)[0])

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import norm
 
 import scaling_laws as sl
+from scaling_laws.decide.curves import _shown
 from scaling_laws.decide.draws import joint_of
 from scaling_laws.decide.knees import _best, _smooth
 from scaling_laws.study import Noise
@@ -174,6 +175,21 @@ def test_divergence_is_found_where_general_knowledge_collapses_first(pair):
     assert turned.answer.startswith("none shown: it is task_accuracy that keeps ")
     assert turned.answer.split(" more of its skill")[0].split("keeps ")[1] in found.answer
     assert turned.answer.endswith(found.answer[found.answer.index("at kept") :])
+
+
+def test_a_fraction_whose_own_interval_holds_0_is_not_the_one_named(pair):
+    band, low = np.array([0.0, 0.04, 0.03, -0.1]), np.array([0.0, -0.01, 0.02, 0.05])
+    assert _shown(band, low) == 2
+    assert _shown(band, low - 0.03) is None
+    # Equal falls, so that what difference there is is noise.
+    task, general = (
+        scores_of(SMOOTH["logistic"], 6, np.random.default_rng(seed), metric)
+        for seed, metric in ((2, "task_accuracy"), (1, "mmlu"))
+    )
+    both = task.merge(general, on="kept")
+    found = sl.decide.divergence({m: collapse(both, m) for m in ("task_accuracy", "mmlu")})
+    assert not found.found
+    assert found.answer.startswith("none shown: no size has an interval that leaves 0 out; the ")
 
 
 def test_the_probability_of_a_divergence_is_a_share_of_draws(pair):
