@@ -21,7 +21,9 @@ Array = NDArray[np.float64]
 
 def softplus(z: Array) -> tuple[Array, Array]:
     """Return ``log(1 + e^z)`` and its slope, finite for every z."""
-    return np.logaddexp(0.0, z), 1.0 / (1.0 + np.exp(-np.clip(z, -700.0, 700.0)))
+    # One exponential, of what is not above 0, serves both.
+    e = np.exp(-np.abs(z))
+    return np.maximum(z, 0.0) + np.log1p(e), np.where(z >= 0.0, 1.0, e) / (1.0 + e)
 
 
 def amplitude(meaning: str, unit: str = "{metric}") -> Param:

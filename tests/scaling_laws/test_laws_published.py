@@ -317,7 +317,7 @@ def test_bounded_with_a_one_has_its_closed_form():
 
 
 @pytest.mark.parametrize("a", [0.02, 0.5, 1.0, 3.0, 20.0])
-def test_newton_from_its_start_needs_no_safeguard(a):
+def test_halley_from_its_start_needs_no_safeguard(a):
     """Over any size of the right-hand side: it ends at the root, whatever the curvature."""
     q = np.concatenate([-np.logspace(-8, 3, 200), [0.0], np.logspace(-8, 3, 200)])
     t = logit_share(q, np.full(len(q), a))
