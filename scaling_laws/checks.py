@@ -19,7 +19,7 @@ from scaling_laws.model import Model, slice_rows
 from scaling_laws.problem import Problem
 from scaling_laws.ridge import entangled
 from scaling_laws.runs import Note
-from scaling_laws.scatter import scatter_notes
+from scaling_laws.scatter import UNEQUAL_P, scatter_notes
 from scaling_laws.span import aside, cloud, direction
 from scaling_laws.uncertainty import printed, quantile_pair
 from scaling_laws.variance import inverse_information
@@ -245,12 +245,14 @@ def _pooling(problem: Problem, draws: Draws) -> Iterator[Note]:
             "run-to-run noise.",
         )
     if rule.unit != "run" and np.isfinite(rule.p_value):
-        yield Note(
-            "shared_error",
-            "info",
-            f"{rule.unit.capitalize()}s scatter more than the runs within them (F = "
-            f"{rule.f:.2g}, p = {rule.p_value:.2g}); intervals count {rule.unit}s.",
+        test = f"F = {rule.f:.2g}, p = {rule.p_value:.2g}"
+        told = (
+            f"scatter more than the runs within them ({test}); intervals count {rule.unit}s."
+            if rule.p_value < UNEQUAL_P
+            else f"may scatter more than the runs within them ({test}: neither shown nor ruled "
+            f"out); intervals count {rule.unit}s, the safer of the two."
         )
+        yield Note("shared_error", "info", f"{rule.unit.capitalize()}s {told}")
     kind = problem.unit_kind
     if rule.unit == "run" and rule.within >= 2 and rule.between < 1 and kind != "configuration":
         units = problem.n - int(rule.within)

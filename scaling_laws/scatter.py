@@ -13,7 +13,7 @@ from scaling_laws.estimate import Estimate
 from scaling_laws.problem import Problem
 from scaling_laws.runs import Note
 
-__all__ = ["LackOfFit", "lack_of_fit", "scatter_notes"]
+__all__ = ["UNEQUAL_P", "LackOfFit", "lack_of_fit", "scatter_notes"]
 
 Array = NDArray[np.float64]
 
@@ -23,6 +23,8 @@ _NO_VARIANCE = 1e-300
 _ROUNDING = 1e-9
 # The form is said to misfit where pure error rejects it at this level.
 _MISFIT_P = 0.01
+# Scatter is said to differ, along an axis or between units, where a test rejects that it does not.
+UNEQUAL_P = 0.05
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _uneven(problem: Problem, fit: Estimate, replicates: int) -> Iterator[Note]:
     from scipy.stats import linregress
 
     line = linregress(x[ok], np.log(spread[ok]))
-    if line.pvalue < 0.05:
+    if line.pvalue < UNEQUAL_P:
         yield Note(
             "uneven_noise",
             "warning",

@@ -97,6 +97,7 @@ def judge_problem(problem: Problem, axis: str, rng: np.random.Generator) -> Verd
         name=problem.metric.name,
         shuffled=shuffled,
         change=change,
+        instead=_instead(problem, axis),
     )
 
 
@@ -145,6 +146,7 @@ def judge(
     name: str = "the score",
     shuffled: Array | None = None,
     change: tuple[float, float, float] | None = None,
+    instead: str = "",
 ) -> Verdict:
     """Judge levels ``x`` (ascending) with means ``y``, larger = better.
 
@@ -159,6 +161,8 @@ def judge(
         Their change with its interval, by the rows; otherwise by the level means.
     axis, name : str
         Words of the sentence.
+    instead : str, optional
+        What to take where the score is flat; default its mean.
     scale : float
         Range of the score (1 for log losses): 15 % of it is a change worth naming.
     """
@@ -166,6 +170,7 @@ def judge(
     fewest = _FEWEST if shuffled is None else _FEWEST_IN_GROUPS
     if n < fewest:
         return _too_few(axis, n, f"{axis} has {n} levels; {fewest} are the least that can show")
+    flat = f"leave {axis} out and take {instead or f'the mean of {name}'}"
     u = _share_of_range(x)
     found, low, high = change or _along(u, y, np.zeros(n, np.intp))
     if np.isnan(low):
@@ -181,7 +186,7 @@ def judge(
             0.0,
             1.0,
             1.0,
-            f"{name} does not change with {axis}: predict its mean.",
+            f"{name} does not change with {axis}: {flat}.",
         )
     curves = _curves(u)
     p_better, p_worse = _permute(curves, y, rng, shuffled)
@@ -198,8 +203,12 @@ def judge(
         kind, sentence = "inverse", f"{name} gets worse with {axis}: {words}."
     elif max(abs(low), abs(high)) <= _MEANINGFUL * scale:
         # A change below what is worth naming may still have a sign that its interval shows.
+        tested = f"{words[:-1]}; p = {min(1.0, 2.0 * min(p_better, p_worse)):.2g} of a trend)"
         little = "does not change" if low <= 0.0 <= high else "changes little"
-        kind, sentence = "flat", f"{name} {little} with {axis}: {words}. Predict its mean."
+        kind, sentence = (
+            "flat",
+            f"{name} {little} with {axis}: {tested}; {flat}.",
+        )
     else:
         kind, sentence = (
             "too noisy",
@@ -209,6 +218,16 @@ def judge(
             ),
         )
     return Verdict(kind, axis, n, found, low, high, p_better, p_worse, sentence)
+
+
+def _instead(problem: Problem, axis: str) -> str:
+    """Say what a flat axis leaves of a law, in the columns of the log."""
+    law = problem.model.law
+    axes = " and ".join(a.name for a in law.axis_list() if a.name != axis)
+    by = " and ".join(law.by)
+    if axes:
+        return f"a law of {axes}{f' by {by}' * bool(by)} alone"
+    return f"the mean of {problem.metric.name}{f' for each {by}' * bool(by)}"
 
 
 def _too_few(axis: str, levels: int, told: str) -> Verdict:

@@ -1,11 +1,15 @@
 """Notes on noise and on the form come when they should, and rarely when they should not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import scaling_laws as sl
 from scaling_laws.chains import chain_rotation
+from scaling_laws.checks import _pooling
+from scaling_laws.halfwild import Pooling
 from scaling_laws.scatter import lack_of_fit
 from scaling_laws.study import Noise
 
@@ -240,3 +244,13 @@ def test_what_goes_with_a_factor_or_an_axis_is_not():
 def test_a_covariate_is_no_category_of_runs():
     rows = kinds_of_runs(format="cot")
     assert not unused(COLLAPSE, rows.assign(note=[f"n{i % 3}" for i in range(len(rows))]))
+
+
+@pytest.mark.parametrize(("p_value", "words"), [(0.049, "Chains scatter"), (0.051, "Chains may ")])
+def test_units_are_said_to_scatter_more_only_where_a_test_shows_it(p_value, words):
+    """Intervals count chains long before: at p = .25, to be on the safe side."""
+    rule = Pooling("chain", 8.0, 1.4, p_value, 8.0, 20.0)
+    (note,) = _pooling(SimpleNamespace(unit_kind="chain"), SimpleNamespace(pooling=rule))
+    assert note.sentence.startswith(words)
+    assert f"(F = 1.4, p = {p_value}" in note.sentence
+    assert "; intervals count chains" in note.sentence

@@ -1,5 +1,7 @@
 """Error rates of the verdicts, from simulation, with binomial tolerances."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -198,4 +200,20 @@ def test_a_small_change_with_a_sign_is_called_little_and_not_none():
         if found.kind == "flat":
             words.add("changes little" in found.sentence)
             assert ("changes little" in found.sentence) == (not found.low <= 0 <= found.high)
+            assert found.sentence.endswith("; leave examples out and take a law of kept alone.")
+            p_value = float(re.search(r"; p = (\S+) of a trend\)", found.sentence)[1])
+            assert p_value == pytest.approx(2 * min(found.p_better, found.p_worse, 0.5), rel=0.05)
     assert words == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("by", "instead"), [((), "the mean of loss"), (("format",), "the mean of loss for each format")]
+)
+def test_what_is_flat_says_what_to_take_instead(by, instead):
+    """In the columns of the log: the mean is that of each level of a factor."""
+    rows = [(f, n, 2.0) for f in ("cot", "label") for n in (64, 128, 256, 512, 1024)]
+    log = sl.read_runs(pd.DataFrame(rows, columns=["format", "examples", "loss"]))
+    problem = build(sl.laws.Power(by=by), log, METRICS["loss"])
+    found = judge_problem(problem, "examples", np.random.default_rng(0))
+    sentence = f"loss does not change with examples: leave examples out and take {instead}."
+    assert (found.kind, found.sentence) == ("flat", sentence)
