@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, get_args
 
 import numpy as np
@@ -18,7 +19,10 @@ from scaling_laws.laws.joint import Kind
 from scaling_laws.metrics import Metric
 from scaling_laws.runs import RunLog
 
-__all__ = ["admissible_forms", "alternatives", "axes_of", "factors_of", "forms_for", "means"]
+__all__ = [
+    "admissible_forms", "alternatives", "axes_of", "check_factors", "factors_of", "forms_for",
+    "means",
+]  # fmt: skip
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 # Forms of the same axes stand for one another, each another curve; the law of fine-tuning is the
@@ -43,6 +47,8 @@ _BENDING, _SPARE = (laws.Broken, laws.Bounded), 3
 _FIXED = 3
 # Columns that count one size: the first says it where the others follow from it.
 _SIZES = ("kept", "params_nonzero", "params_unpruned", "params")
+# Names that share so much are near ones.
+_NEAR = 0.5
 # Options that other forms of the same axes take over.
 _TAKEN = ("full", "floor", "top")
 
@@ -71,10 +77,7 @@ def admissible_forms(
         that differ in it would be pooled. The sentence says which, and what to write.
     """
     frame = runs.frame
-    if absent := [name for name in by if name not in frame.columns]:
-        raise ValueError(
-            f"by: the log has no column {absent[0]!r}; it has {', '.join(frame.columns)}."
-        )
+    check_factors(runs, by)
     axes = axes_of(runs, by)
     if not axes:
         raise ValueError(f"the log varies none of {', '.join(_known())}: name a law.")
@@ -86,6 +89,40 @@ def admissible_forms(
         kind = "a loss" if what is not None and what.link == "log" else "a score"
         raise ValueError(f"no form of {_words(axes)} is one of {kind}: name a law.")
     return [_placed(form, frame, by) for form in found if _enough(form, frame, by)]
+
+
+def check_factors(runs: RunLog, by: Sequence[str], option: str = "") -> None:
+    """Refuse factors that are no columns of a log.
+
+    Parameters
+    ----------
+    runs : RunLog
+    by : sequence of str
+    option : str, optional
+        How factors are given, if not by ``by=[...]``: ``--by``.
+
+    Raises
+    ------
+    ValueError
+        The sentence lists the columns, near names first, and what to write.
+    """
+    columns = [str(c) for c in runs.frame.columns]
+    for name in by:
+        if name in columns:
+            continue
+        near = get_close_matches(name, columns, n=len(columns), cutoff=_NEAR)
+        told = [*near, *(c for c in columns if c not in near)]
+        axes = axes_of(runs)
+        kinds = [c for c in near if c not in axes] or list(factors_of(runs))
+        out = f"leave {option or 'by'} out"
+        free = f": a law takes {_words(axes)} without it" * bool(axes)
+        advice = f"L{out[1:]}"
+        if kinds:
+            advice = f"Write {f'{option} {kinds[0]}' if option else f'by={kinds[0]!r}'}, or {out}"
+        raise ValueError(
+            f"{option or 'by'}: the log has no column {name!r}; it has {', '.join(told)}. "
+            f"{advice}{free}."
+        )
 
 
 def forms_for(runs: RunLog, metric: str) -> list[Law]:

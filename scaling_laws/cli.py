@@ -258,11 +258,14 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit one law: parameters with intervals, certificate, notes."""
+    from scaling_laws.candidates import check_factors
     from scaling_laws.fitting import fit as fit_law
 
+    runs = log_of(log, where, column)
+    check_factors(runs, by or (), "--by")
     with _waiting("fitting"):
         found = fit_law(
-            law_of(law, by, option), log_of(log, where, column), metric,
+            law_of(law, by, option), runs, metric,
             delta="auto" if delta == "auto" else float(delta), rng=seed,
         )  # fmt: skip
         text = repr(found)
@@ -287,10 +290,11 @@ def choose(
     as_json: Json = False,
 ) -> None:
     """Fit several laws, forecast each level from easier ones, and weigh them."""
-    from scaling_laws.candidates import admissible_forms
+    from scaling_laws.candidates import admissible_forms, check_factors
     from scaling_laws.validation import choose as choose_among
 
     runs = log_of(log, where, column)
+    check_factors(runs, by or (), "--by")
     named = [law_of(name, by, None) for name in law or ()]
     candidates = named or admissible_forms(runs, by or (), metric)
     with _waiting("choosing"):

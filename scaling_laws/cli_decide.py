@@ -250,13 +250,10 @@ def _forecast(
     runs: RunLog, metrics: Sequence[str], by: Sequence[str], seed: int
 ) -> Forecast | dict[str, Forecast]:
     """Choose among every form of the log's axes, for each metric."""
-    from scaling_laws.candidates import admissible_forms
+    from scaling_laws.candidates import admissible_forms, check_factors
     from scaling_laws.validation import choose
 
-    for name in by:
-        if name not in runs.frame.columns:
-            columns = ", ".join(runs.frame.columns)
-            raise ValueError(f"--by {name}: the log has no such column; it has {columns}.")
+    check_factors(runs, by, "--by")
     wanted = list(dict.fromkeys(metrics)) or list(runs.metrics)
     if not metrics and len(wanted) > 1:
         raise ValueError(

@@ -118,3 +118,23 @@ def test_bad_input_is_one_sentence(capsys, log, words, sentence):
 def test_version_and_unknown_option(capsys):
     assert run(capsys, "--version")[1].strip() == sl.__version__
     assert run(capsys, "demo", "--bogus")[0] == 2
+
+
+@pytest.mark.parametrize("words", [["choose"], ["choose", "--law", "power"], ["fit"]])
+@pytest.mark.parametrize(
+    ("by", "near"),
+    [("size", []), ("formt", ["format"])],
+)
+def test_a_factor_that_is_no_column_says_which_there_are(capsys, tmp_path, words, by, near):
+    rows = [(10**k, 2.0 + 10 ** (-0.3 * k), f) for k in range(2, 8) for f in ("cot", "label")]
+    frame = pd.DataFrame(rows, columns=["examples", "loss", "format"])
+    path = tmp_path / "runs.csv"
+    frame.to_csv(path, index=False)
+    names = sl.read_runs(path).frame.columns
+    told = ", ".join([*near, *(n for n in names if n not in near)])
+    code, _, error = run(capsys, words[0], path, "--by", by, *words[1:])
+    assert code == 2
+    assert error == (
+        f"scaling-laws: --by: the log has no column {by!r}; it has {told}. Write --by format, "
+        "or leave --by out: a law takes examples without it.\n"
+    )

@@ -264,7 +264,7 @@ def test_the_command_chooses_forms_for_a_log(capsys, tmp_path):
         (["labels_needed", "--metric", "quiz"], "the log has no scores of 'quiz'"),
         (
             ["labels_needed", "--metric", "mmlu", "--by", "size"],
-            "--by size: the log has no such column",
+            "--by: the log has no column 'size'; it has examples, ",
         ),
         (["labels_needed", "more.csv"], "more.csv: one log is asked"),
     ],
