@@ -247,7 +247,10 @@ def level_codes(
     for column in by[1:]:
         words = words + "|" + frame[column].astype(str)
     names = tuple(levels) if levels is not None else tuple(sorted(words.unique().tolist()))
-    codes = np.asarray(pd.Index(names).get_indexer(pd.Index(words)), np.intp)
+    # Distinct words are few and looked up alone; one that is missing has the code -1 in both.
+    which, distinct = pd.factorize(words)
+    places = pd.Index(names).get_indexer(pd.Index(distinct))
+    codes = np.asarray(np.append(places, -1)[which], np.intp)
     if (codes < 0).any():
         word = words.iloc[int(np.flatnonzero(codes < 0)[0])]
         raise ValueError(
