@@ -138,11 +138,33 @@ def test_the_card_says_what_the_log_says():
     assert card["repeated data"] == "examples seen 3 to 3 times"
     assert card["hyperparameters"] == "lr (1 level), note (1 level)"
     assert card["seeds"] == "1 seed; at most 1 row a configuration"
-    assert card["compute"] == "81 GPU-hours in these rows on H100"
+    assert card["compute"] == "81 GPU-hours (gpu_hours) in these rows; on H100"
     assert card["checkpoints"].startswith("up to 27 rows a chain_id")
     bare = FITS["plain"]().card()
     for question in ("compute", "repeated data", "hyperparameters", "test set"):
         assert bare[question].startswith("not logged")
+
+
+def test_the_card_tells_every_kind_of_hours_and_the_tokens():
+    times = {"wall_s": [3600.0] * 5 + [np.nan], "cpu_s": [1800.0] * 6, "tokens": [1e6] * 6}
+    card = sl.fit(sl.laws.Power(), LOG.assign(**times, machine=list("abcdef"))).card()
+    assert card["compute"] == (
+        "3 CPU-hours (cpu_s) in these rows; 5 hours of wall time (wall_s) in 5 of 6 rows; "
+        "6,000,000 training tokens (tokens) in these rows; on a, b, c, d, e, f"
+    )
+
+
+def test_hours_of_the_shipped_log_are_those_of_the_rows_used():
+    runs = sl.load_example().select({"phase": "distilled", "schedule": "iterative"})
+    fit = sl.fit(sl.laws.Compressed(by="format"), runs, "task_f1")
+    frame = fit.problem.frame
+    answer = fit.card()["compute"]
+    for name, unit, words in (("cpu_s", 3600.0, "CPU-hours"), ("wall_s", 3600.0, "hours of wall"),
+                              ("tokens", 1.0, "training tokens")):  # fmt: skip
+        told = next(part for part in answer.split("; ") if f"({name})" in part)
+        assert words in told
+        value = float(told.split()[0].replace(",", ""))
+        assert value == pytest.approx(frame[name].sum() / unit, rel=0.005)
 
 
 # --- validation -----------------------------------------------------------------------------------
