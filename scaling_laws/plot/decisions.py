@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.plot.style import COLOURS, axes_of, level_looks, plain_log_axis, text_of, tidy
+from scaling_laws.plot.parts import axis_words
+from scaling_laws.plot.style import (
+    COLOURS,
+    axes_of,
+    legend_above,
+    level_looks,
+    plain_log_axis,
+    text_of,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from scaling_laws.decide.result import Result, View
@@ -15,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["plot_result"]
 
 _GREY = "#777777"
+# No level of a factor among a few has it.
+_MARK = COLOURS[-1]
 
 
 def plot_result(found: Result, ax: Any = None) -> Any:
@@ -32,17 +43,16 @@ def plot_result(found: Result, ax: Any = None) -> Any:
     for label, value in view.lines.items():
         ax.axhline(value, color=_GREY, linewidth=0.8, linestyle="--", label=text_of(label))
     for label, value in view.marks.items():
-        ax.axvline(value, color=COLOURS[1], linewidth=1.0, label=text_of(label))
+        ax.axvline(value, color=_MARK, linewidth=1.0, label=text_of(label))
     if view.style != "bars":
         _scale(ax, ax.xaxis, table[view.x], view.log_x)
         _scale(ax, ax.yaxis, table[view.y], view.log_y)
-        ax.set_xlabel(text_of(view.x_label or view.x))
+        ax.set_xlabel(text_of(view.x_label or axis_words(view.x)))
         ax.set_ylabel(text_of(view.y_label or view.y))
     else:
         ax.set_xlabel(text_of(view.y_label or view.y))
-    ax.set_title(text_of(found.answer), loc="left", fontsize="medium", wrap=True)
-    if ax.get_legend_handles_labels()[1]:
-        ax.legend(frameon=False, fontsize="small")
+    height = legend_above(ax, ax.get_legend_handles_labels()[0])
+    ax.set_title(text_of(found.answer), loc="left", fontsize="medium", wrap=True, pad=height + 6.0)
     tidy(ax)
     return ax
 

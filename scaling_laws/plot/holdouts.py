@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.plot.parts import axis_words, main, score_words
+from scaling_laws.plot.parts import axis_words, level_text, level_words, main, score_words
 from scaling_laws.plot.style import (
     COLOURS,
     GREY,
@@ -82,13 +82,11 @@ def plot_holdout(held: Holdout, ax: Any = None) -> Any:
 
 
 def _range(frame: pd.DataFrame, by: str) -> str:
-    from scaling_laws.plot.parts import level_words
-
     values = frame[by].to_numpy(dtype=float)
     low, high = float(values.min()), float(values.max())
     if low == high:
         return level_words(by, low)
-    return f"{axis_words(by)} {low:.3g} to {high:.3g}"
+    return f"{axis_words(by)} {level_text(by, low)} to {level_text(by, high)}"
 
 
 def baselines(held: Holdout, ax: Any = None) -> Any:

@@ -40,9 +40,9 @@ def plot_next_runs(found: Proposal, ax: Any = None) -> Any:
     others = frame[frame["runs"] == 0]
     others = others.iloc[np.linspace(0, len(others) - 1, min(len(others), _MOST)).astype(int)]
     ax.plot(others["cost"], others["reduction"], linestyle="", marker=".", color=_GREY,
-            alpha=0.5, label="not chosen")  # fmt: skip
+            alpha=0.5, clip_on=False, label="not chosen")  # fmt: skip
     ax.plot(chosen["cost"], chosen["reduction"], linestyle="", marker="o", color=COLOURS[1],
-            label="chosen, in order")  # fmt: skip
+            clip_on=False, zorder=3, label="chosen, in order")  # fmt: skip
     for place, (_, row) in enumerate(chosen.sort_values("cost").iterrows()):
         ax.annotate(f"{int(row['order'])}", (row["cost"], row["reduction"]),
                     xytext=(4, 5 if place % 2 else -11), textcoords="offset points",
@@ -96,6 +96,11 @@ def plot_pareto(found: Frontier, ax: Any = None) -> Any:
     return ax
 
 
+def _listed(name: str, value: Any) -> str:
+    """Return a level that stands in a list, a number of it without commas."""
+    return value if isinstance(value, str) else level_text(name, value).replace(",", "")
+
+
 def _name(ax: Any, found: Frontier, likely: pd.DataFrame, at: Any, value: Any) -> None:
     """Name some of the likely ones, evenly spaced along the cost, by what sets them apart."""
     axes = [a for a in found.axes if likely[a].nunique() > 1]
@@ -103,7 +108,7 @@ def _name(ax: Any, found: Frontier, likely: pd.DataFrame, at: Any, value: Any) -
     some = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), _NAMED)).astype(int))]
     for place in some.tolist():
         row = {a: likely[a].iloc[place] for a in axes}
-        words = ", ".join(level_text(a, value) for a, value in row.items())
+        words = ", ".join(_listed(a, value) for a, value in row.items())
         # Below and right of a rising front there is room; it takes none from the axes.
         last = place == order[-1]
         named = ax.annotate(_words(words), (at[place], value[place]), fontsize="x-small",

@@ -30,6 +30,8 @@ _NARROW = 4.5
 # Space between two labels of an axis, in points.
 _GAP = 4.0
 _MOST_COLUMNS = 5
+# Height of a line of a legend, over the size of its text.
+_LINE = 1.7
 # Share of its part of a figure that axes take, the rest being labels.
 _INSIDE = 0.86
 # A little more than a decade is still read in single steps.
@@ -174,16 +176,20 @@ def finish(ax: Any, x: str = "", y: str = "") -> None:
     tidy(ax)
 
 
-def legend_above(ax: Any, handles: Sequence[Any], title: str = "") -> None:
-    """Put a legend over the axes, where it covers no data, in as many columns as fit."""
+def legend_above(ax: Any, handles: Sequence[Any], title: str = "") -> float:
+    """Put a legend over the axes, where it covers no data, in as many columns as fit.
+
+    Returns its height in points, for what is to stand above it.
+    """
     if not handles and not title:
-        return
+        return 0.0
     size = small(ax)
     columns = _columns([len(h.get_label()) for h in handles], size, _width(ax))
     ax.legend(handles=handles, frameon=False, fontsize=size, loc="lower left",
               bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2,
               title=text_of(title) or None, title_fontsize=size, alignment="left", handlelength=2.6,
               columnspacing=1.2, labelspacing=0.35)  # fmt: skip
+    return _LINE * size * (-(-len(handles) // columns) + bool(title))
 
 
 def legend_over(figure: Any, handles: Sequence[Any], title: str = "") -> None:

@@ -132,3 +132,36 @@ def test_the_legend_has_the_levels_of_the_log(fit):
     told = [t.get_text() for t in ax.get_legend().get_texts()]
     assert {"1,024 examples", "256 examples"} <= set(told)
     assert sl.plot.degradation(fit).get_legend().get_title().get_text() == "3,072 examples"
+
+
+def test_an_answer_is_marked_in_the_colour_of_no_level_and_named_above_the_axes():
+    frame = pd.DataFrame({"format": ["cot", "label"], "kept": [0.2, 0.4], "y": [0.1, 0.9]})
+    view = View("kept", "y", by="format", style="points", marks={"answer": 0.3})
+    ax = Result("which?", "the answer", frame, view).plot()
+    mark = next(a for a in ax.lines if a.get_label() == "answer")
+    assert to_hex(mark.get_color()).upper() not in colours(
+        a for a in ax.lines if a.get_label() in ("cot", "label")
+    )
+    assert ax.get_xlabel() == "fraction of parameters kept"
+    ax.get_figure().draw_without_rendering()
+    legend, title = ax.get_legend().get_window_extent(), ax._left_title.get_window_extent()
+    assert legend.y0 >= ax.get_window_extent().y1
+    assert not legend.overlaps(title)
+
+
+def test_a_hold_out_tells_its_levels_exactly():
+    rows = [(n, k) for n in (64, 256, 1024) for k in (0.3, 0.6, 1.0)]
+    design = pd.DataFrame(rows, columns=["examples", "kept"])
+    truth = {"e": 2.2, "a": 0.5, "b": 0.4, "c": 0.3, "g": 0.8}
+    law = sl.laws.Compressed()
+    runs = sl.simulate(law, design, truth, Noise(run=0.01), 0, metric="task_f1")
+    held = sl.holdout(law, runs, "task_f1", by="examples", leave=1)
+    assert held.plot().get_legend().get_title().get_text() == "held out: 1,024 examples"
+
+
+def test_a_front_names_numbers_without_commas(fit):
+    offered = pd.DataFrame({"examples": [1024, 1024, 3072], "kept": [0.3, 0.6, 1.0]})
+    offered = offered.assign(format="cot", price=[1.0, 2.0, 9.0])
+    ax = sl.decide.pareto({"task_f1": fit}, offered).plot()
+    named = {t.get_text() for t in ax.texts}
+    assert {"1024, 0.3", "3072, 1"} <= named
