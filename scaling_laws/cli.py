@@ -228,17 +228,28 @@ def _fit_plain(fit: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _lost(runs: Any) -> list[Any]:
+    """Count the runs that failed: their rows are accepted, and no law is fitted to them."""
+    from scaling_laws.runs import Note
+
+    if "status" not in runs.frame or not (count := int((runs.frame["status"] == "failed").sum())):
+        return []
+    words = "1 run failed: its row is" if count == 1 else f"{count} runs failed: their rows are"
+    return [Note("failed_runs", "info", f"{words} left out of every fit.")]
+
+
 @app.command()
 def check(log: Log, column: Column = None, as_json: Json = False) -> None:
     """Read a log: rows accepted and rejected with reasons, notes, noise before any law."""
     runs = log_of(log, None, column)
-    noise = runs.noise()
-    lines = [repr(runs)]
+    noise, lost = runs.noise(), _lost(runs)
+    lines = [repr(runs), *(f"  {n.severity}: {n.sentence}" for n in lost)]
     if len(noise):
         lines += ["", "Noise before any law:", noise.to_string()]
     _show("\n".join(lines), as_json, lambda: {
         "accepted": runs.accepted, "rejected": _records(runs.rejected),
-        "metrics": list(runs.metrics), "notes": _notes(runs.notes), "noise": _records(noise),
+        "metrics": list(runs.metrics), "notes": _notes([*runs.notes, *lost]),
+        "noise": _records(noise),
     })  # fmt: skip
 
 

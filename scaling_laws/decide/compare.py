@@ -19,7 +19,7 @@ from scaling_laws.decide.asking import (
     support_notes,
     words_of,
 )
-from scaling_laws.decide.draws import Ask, Fitted, Joint, joint_of, main_fit
+from scaling_laws.decide.draws import Ask, Fitted, Joint, joint_of, left_out, main_fit
 from scaling_laws.decide.pruned import Pruning
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.decide.students import scored_notes, served
@@ -225,7 +225,10 @@ def _answer(
         if x
         else View(factor, "score", "low", "high", style="bars", y_label=name, table=mine),
         reason=partial(_why, joint, name, answer, first["best"], point, change),
-        notes=(*notes, *support_notes(joint, frame[[*others, factor]].drop_duplicates())),
+        notes=(
+            *joint.left_out, *notes,
+            *support_notes(joint, frame[[*others, factor]].drop_duplicates()),
+        ),
     )  # fmt: skip
 
 
@@ -272,7 +275,8 @@ def exchange_rate(
     ValueError
         If A and B are the same curve, score different metrics, or lack an axis.
     """
-    one = main_fit(fitted if not isinstance(fitted, Sequence) else fitted[0])
+    sources = fitted if isinstance(fitted, Sequence) else (fitted,)
+    one = main_fit(sources[0])
     sides = [_side(one.law.by, side, point) for side in (a, b)]
     rows, along = one.problem.frame, axis
     if along is None:
@@ -304,7 +308,7 @@ def exchange_rate(
                   x_label=f"{found.axis} of {names[1]}",
                   y_label=f"{found.axis} of {names[0]} for each of {names[1]}",
                   lines={"alike": 1.0}),
-        notes=found.notes,
+        notes=(*left_out(*sources), *found.notes),
     )  # fmt: skip
 
 

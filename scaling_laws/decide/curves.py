@@ -221,7 +221,7 @@ class _Curve:
             answer=answer, frame=frame.reset_index(drop=True), values=values, found=found,
             view=View("kept", "retention", "low", "high", marks=marks, lines={f"{keep:g}": keep}),
             reason=partial(self._why, answer, keep, confidence, change),
-            notes=support_notes(self.joint, where),
+            notes=self.joint.left_out + support_notes(self.joint, where),
         )  # fmt: skip
 
     def _fall(self, retention: Array, keep: float) -> Array:
@@ -329,7 +329,8 @@ def divergence(
             _why_divergence, joint, names, answer, place, at,
             float((draws[j] > 0).mean()) if found else None,
         ),
-        notes=notes * found + support_notes(joint, pd.DataFrame([{"kept": place, **at}])),
+        notes=joint.left_out + notes * found
+        + support_notes(joint, pd.DataFrame([{"kept": place, **at}])),
     )  # fmt: skip
 
 

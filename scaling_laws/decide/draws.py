@@ -24,14 +24,17 @@ from scaling_laws.halfwild import Draws
 from scaling_laws.metrics import Metric
 from scaling_laws.points import coordinates
 from scaling_laws.result import Fit, Interval
+from scaling_laws.runs import Note
 from scaling_laws.uncertainty import student_t
 
-__all__ = ["Ask", "Fitted", "Form", "Joint", "joint_of", "main_fit", "stages_of"]
+__all__ = ["Ask", "Fitted", "Form", "Joint", "joint_of", "left_out", "main_fit", "stages_of"]
 
 Array = NDArray[np.float64]
 Fitted = Fit | Forecast
 Ask = Fitted | Mapping[str, Fitted]
 
+# Codes of notes on rows that gave no score.
+_WITHOUT_SCORE = ("rejected_rows", "failed_runs", "no_score")
 _SUPPORT = np.array(["corner", "inside", "outside"])
 
 
@@ -114,6 +117,11 @@ class Joint:
                     seen = form.fit.problem.frame[name].astype(str)
                     out[name] = tuple(sorted({*out.get(name, ()), *seen}))
         return out
+
+    @cached_property
+    def left_out(self) -> tuple[Note, ...]:
+        """Notes on the runs of the log without a score, of all metrics."""
+        return left_out(*self.fits.values())
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -230,6 +238,12 @@ class Joint:
     def is_log(self, name: str) -> bool:
         """Whether residuals of a metric are logarithms."""
         return main_fit(self.fits[name]).model.link.kind == "log"
+
+
+def left_out(*fits: Fitted) -> tuple[Note, ...]:
+    """Return what fits say of rows that gave no score: failed, refused, not scored."""
+    notes = (note for one in fits for note in main_fit(one).problem.notes)
+    return tuple(dict.fromkeys(n for n in notes if n.code in _WITHOUT_SCORE))
 
 
 def stages_of(one: Fit, kept: Array | None) -> Array:

@@ -104,7 +104,7 @@ def marginal(
                   y_label="gain by the next labels"),
         values=first,
         reason=partial(_why_marginal, joint, answer, first, last),
-        notes=support_notes(joint, there),
+        notes=joint.left_out + support_notes(joint, there),
     )  # fmt: skip
 
 

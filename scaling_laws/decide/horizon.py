@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.decide.asking import check_share, decisive_unit
-from scaling_laws.decide.draws import Fitted, joint_of, main_fit
+from scaling_laws.decide.draws import Fitted, joint_of, left_out, main_fit
 from scaling_laws.decide.result import Result, View, Why
 from scaling_laws.forecast import Forecast
 from scaling_laws.halfwild import NoInterval
@@ -82,7 +82,9 @@ def limits(fitted: Fitted, *, level: float = 0.9) -> Result:
         values=values,
         found=bool(len(unsettled) == 0),
         reason=partial(_why_limits, one, answer, str(unsettled.iloc[0]) if len(unsettled) else ""),
-        notes=tuple(n for n in one.notes if n.severity != "info"),
+        notes=tuple(dict.fromkeys([
+            *left_out(fitted), *(n for n in one.notes if n.severity != "info")
+        ])),
     )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def knee(
     question = f"where {name} begins to fall with kept" + (f", at {words_of(at)}" * bool(at))
     levels = np.unique(data.kept)
     if len(levels) < _LEVELS:
-        return _not_identifiable(question, data, levels)
+        return _not_identifiable(question, data, levels, joint.left_out)
     return _tested(question, data, joint, level)
 
 
@@ -271,6 +271,7 @@ def _tested(question: str, data: _Data, joint: Joint, level: float) -> Result:
         view=_view(frame, data.metric, {"knee": k} if found else {}),
         # A p value is no probability that there is a knee.
         reason=lambda: Why(answer, None, _decisive(data, test, joint.seed), change),
+        notes=joint.left_out,
     )  # fmt: skip
 
 
@@ -308,7 +309,7 @@ def _decisive(data: _Data, whole: _Test, seed: int) -> str:
     return f"without {data.run(at)} {words}" + f"; {few}" * bool(short)
 
 
-def _not_identifiable(question: str, data: _Data, levels: Array) -> Result:
+def _not_identifiable(question: str, data: _Data, levels: Array, left: tuple[Note, ...]) -> Result:
     """Say which levels to add: in the middle of the widest gaps."""
     wanted = list(levels)
     while len(wanted) < _LEVELS:
@@ -325,7 +326,7 @@ def _not_identifiable(question: str, data: _Data, levels: Array) -> Result:
     frame = _frame(data, None, None)
     note = Note("few_levels", "warning", f"{_LEVELS} levels of kept are the least for a knee.")
     return Result(
-        question=question, answer=answer, frame=frame, found=False, notes=(note,),
+        question=question, answer=answer, frame=frame, found=False, notes=(*left, note),
         view=_view(frame, data.metric, {}),
         values={"verdict": "not identifiable", "knee": None, "add": add},
         reason=Why(answer, change=f"runs at kept = {words}"),

@@ -266,7 +266,7 @@ class _Needed:
                 f"probability {self.confidence:g}" + (f", at {words_of(self.at)}" * bool(self.at))
             ),
             answer=words, frame=frame, values=values, found=found,
-            notes=support_notes(self.joint, there),
+            notes=self.joint.left_out + support_notes(self.joint, there),
             view=View(self.along, "probability", log_x=True, marks={label: n} if found else {},
                       y_label="probability of meeting the targets",
                       lines={f"confidence {self.confidence:g}": self.confidence}),

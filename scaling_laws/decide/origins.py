@@ -276,7 +276,10 @@ def _answer(
         view=View("model", "lead", "low", "high", style="bars", y_label=f"lead in {name}",
                   table=mine),
         reason=partial(_why, joint, name, answer, worst["probability"], point, change),
-        notes=(*notes, *support_notes(joint, pd.concat([first, second], ignore_index=True))),
+        notes=(
+            *joint.left_out, *notes,
+            *support_notes(joint, pd.concat([first, second], ignore_index=True)),
+        ),
     )  # fmt: skip
 
 

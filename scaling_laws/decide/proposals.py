@@ -284,7 +284,7 @@ def _result(
         values=values,
         found=len(chosen) > 0,
         reason=partial(_why, joint, words, frame, question),
-        notes=tuple(notes),
+        notes=(*joint.left_out, *notes),
     )
 
 

@@ -268,8 +268,13 @@ class _Asked:
         found = best is not None and bool(best["meets"])
         values: dict[str, Any] = {}
         idle = [name for name in self.joint.names if name not in self.targets]
-        notes = self.notes + tuple(
-            Note("no_target", "info", f"{n} has no target: it is not asked about.") for n in idle
+        notes = (
+            self.joint.left_out
+            + self.notes
+            + tuple(
+                Note("no_target", "info", f"{n} has no target: it is not asked about.")
+                for n in idle
+            )
         )
         if best is not None:
             at = self._point(best)

@@ -114,7 +114,7 @@ def surprise(
         values=values,
         found=True,
         reason=partial(_why_surprise, joint, frame, words, p),
-        notes=tuple(notes),
+        notes=(*joint.left_out, *notes),
     )  # fmt: skip
 
 
