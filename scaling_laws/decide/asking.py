@@ -85,7 +85,8 @@ def _limits(joint: Joint, given: Mapping[str, float], what: str) -> dict[str, fl
     for name, value in given.items():
         if name not in joint.names:
             raise ValueError(
-                f"{what} names {name!r}, but the fit is of {', '.join(joint.names)}; pass "
+                f"{what} names {name!r}, but the fit is of {', '.join(joint.names)}."
+                f"{_meant(name, joint.names)} Pass "
                 f"{{metric: fit, ...}} with a fit of {name!r}, or drop the target."
             )
         metric = joint.metric(name)
@@ -115,7 +116,10 @@ def _limits(joint: Joint, given: Mapping[str, float], what: str) -> dict[str, fl
 def check_share(value: float, what: str) -> None:
     """Refuse a confidence or level outside (0, 1)."""
     if not (_real(value) and 0 < value < 1):
-        raise ValueError(f"{what} = {value!r} is not in (0, 1); write 0.9 for 90 %.")
+        share = value if _real(value) and 1 < value < 100 else 90
+        raise ValueError(
+            f"{what} = {value!r} is not in (0, 1); write {share / 100:g} for {share:g} %."
+        )
 
 
 def check_positive(value: float, what: str, instead: str) -> None:
@@ -250,10 +254,15 @@ def _spread(name: str, value: Any, frame: pd.DataFrame, joint: Joint) -> Any:
         )
     if name not in _EXTRA:
         known = [*joint.axes, *joint.factors]
-        close = get_close_matches(name, [*known, *_EXTRA], n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = _meant(name, [*known, *_EXTRA])
         raise ValueError(f"{name!r} is no axis of the fit.{hint} It has {', '.join(known)}.")
     return value
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """Return the near name as a question, with a space before it; nothing without one."""
+    close = get_close_matches(str(name), known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 # Columns that the costs of serving read.
@@ -272,7 +281,8 @@ def one_point(joint: Joint, axes: Mapping[str, Any], free: Sequence[str] = ()) -
     for name in axes:
         if name not in known or name in free:
             wanted = ", ".join(k for k in known if k not in free) or "no further axis"
-            raise ValueError(f"{name!r} can't be given here; the question takes {wanted}.")
+            hint = "" if name in known else _meant(name, list(known))
+            raise ValueError(f"{name!r} can't be given here; the question takes {wanted}.{hint}")
     point: dict[str, Any] = {}
     for name, levels in known.items():
         if name in free:
@@ -281,13 +291,37 @@ def one_point(joint: Joint, axes: Mapping[str, Any], free: Sequence[str] = ()) -
             values = _listed(axes[name])
             if len(values) != 1:
                 raise ValueError(f"{name} = {values}: one value is asked for.")
-            point[name] = values[0]
+            point[name] = _known_value(joint, name, values[0])
         elif len(levels) == 1:
             point[name] = levels[0]
         else:
             seen = ", ".join(v if isinstance(v, str) else f"{v:g}" for v in levels[:8])
             raise ValueError(f"say at which {name}: {name}=...; the log has {seen}.")
     return point
+
+
+def _known_value(joint: Joint, name: str, value: Any) -> Any:
+    """Return the value of an axis or a factor.
+
+    Raises
+    ------
+    ValueError
+        For a level that no run had, or an axis that is no finite number.
+    """
+    if name not in joint.factors:
+        if not (_real(value) and np.isfinite(value)):
+            seen = [f"{v:g}" for v in joint.seen(name)[:8]]
+            raise ValueError(
+                f"{name} = {value!r} is not a finite number; the log has {', '.join(seen)}."
+            )
+        return value
+    levels = joint.factors[name]
+    if str(value) not in levels:
+        raise ValueError(
+            f"{name} = {value!r} was not in the fitted log; it had {', '.join(levels)}."
+            f"{_meant(value, levels)} Write one of these, or add runs of {value!r}."
+        )
+    return value
 
 
 def words_of(point: Mapping[str, Any]) -> str:

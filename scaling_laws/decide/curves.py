@@ -390,6 +390,11 @@ def _roles(joint: Joint, task: str | None, general: str | None) -> tuple[str, st
     found: list[str] = []
     for given, role, word in ((task, "in-domain", "task"), (general, "general", "general")):
         of_role = [n for n in joint.names if joint.metric(n).role == role]
+        if len(joint.names) < 2:
+            raise ValueError(
+                f"a divergence is between two metrics, and the fit is of {joint.first} alone; pass "
+                "{metric: fit, metric: fit}."
+            )
         if given is None and len(of_role) != 1:
             raise ValueError(
                 f"say which metric is the {word} one, {word}=...; the fits are of "

@@ -311,11 +311,15 @@ def _named(fitted: Any) -> dict[str, Fitted]:
         return {fitted.metric.name: fitted}
     kind = type(fitted).__name__
     if not isinstance(fitted, Mapping) or not fitted:
-        raise TypeError(f"fitted: {kind} is no Fit, Forecast, or mapping of metric to one.")
+        given = "an empty mapping" if isinstance(fitted, Mapping) else kind
+        write = "; write choice.forecast" if kind == "Choice" else ""
+        raise TypeError(f"fitted: {given} is no Fit, Forecast, or mapping of metric to one{write}.")
     out: dict[str, Fitted] = {}
     for name, one in cast("dict[str, Any]", fitted).items():
         if not isinstance(one, Fit | Forecast):
-            raise TypeError(f"fitted[{name!r}]: {type(one).__name__} is no Fit or Forecast.")
+            kind = type(one).__name__
+            write = "; write choice.forecast" if kind == "Choice" else ""
+            raise TypeError(f"fitted[{name!r}]: {kind} is no Fit or Forecast{write}.")
         if one.metric.name != name:
             raise ValueError(
                 f"fitted[{name!r}] is a fit of {one.metric.name}; write {one.metric.name!r} as its "

@@ -70,7 +70,7 @@ def marginal(
     sizes = np.sort(np.atleast_1d(joint.seen(along) if at is None else np.asarray(at, float)))
     if more is not None:
         check_positive(more, "more", f"write how many {along}, or leave it out for as many again")
-    if not (np.isfinite(sizes) & (sizes > 0)).all():
+    if not len(sizes) or not (np.isfinite(sizes) & (sizes > 0)).all():
         raise ValueError(f"at = {sizes.tolist()}: give positive finite numbers of {along}.")
     step = sizes if more is None else np.full(len(sizes), float(more))
     here, there = (pd.DataFrame({along: n, **where}) for n in (sizes, sizes + step))

@@ -126,11 +126,11 @@ def smallest(
     joint = joint_of(fitted, rng)
     targets = targets_of(joint, at_least, at_most)
     limits = cost_limits(latency_ms=latency_ms, memory=memory, price=price)
+    if by not in _COLUMN:
+        raise ValueError(f"by = {by!r} is not one of 'params', 'price', 'latency'.")
     if serving is None and (limits or by != "params"):
         what = next(iter(limits), f"by={by!r}")
         raise ValueError(f"{what} needs serving=sl.cost.Serving(...) and the whole model's shape=.")
-    if by not in _COLUMN:
-        raise ValueError(f"by = {by!r} is not one of 'params', 'price', 'latency'.")
     points = points_of(joint, candidates, axes, partial(_default, joint))
     table, notes = points.copy(), scored_notes(joint, points, serving, shape)
     if serving is not None:

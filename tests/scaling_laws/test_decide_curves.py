@@ -205,7 +205,7 @@ def test_the_probability_of_a_divergence_is_a_share_of_draws(pair):
 
 
 def test_divergence_needs_to_know_which_metric_is_which(pair):
-    with pytest.raises(ValueError, match="say which metric is the task one, task="):
+    with pytest.raises(ValueError, match="two metrics, and the fit is of mmlu alone; pass {metric"):
         sl.decide.divergence(pair["mmlu"])
     with pytest.raises(ValueError, match="task and general are both 'mmlu'"):
         sl.decide.divergence(pair, task="mmlu")

@@ -197,6 +197,8 @@ def test_fits_of_different_logs_are_refused(fits):
 def test_what_is_no_fit_is_refused(fits):
     with pytest.raises(TypeError, match="int is no Fit, Forecast, or mapping"):
         joint_of(3)
+    with pytest.raises(TypeError, match="an empty mapping is no Fit"):
+        joint_of({})
     with pytest.raises(ValueError, match="is a fit of mmlu; write 'mmlu' as its key"):
         joint_of({"task_f1": fits["mmlu"]})
 

@@ -99,7 +99,9 @@ BAD = {
     "metric": ({"at_least": {"mmlu": 0.5}}, "at_least names 'mmlu', but the fit is of task_acc"),
     "direction": ({"at_most": 0.5}, "task_accuracy is better higher: write at_least="),
     "percent": ({"at_least": 80}, "task_accuracy = 80 is not between its floor 0 and its top 1"),
-    "confidence": ({"at_least": 0.5, "confidence": 90}, "confidence = 90 is not in"),
+    "near metric": ({"at_least": {"task_acuracy": 0.5}}, r"Did you mean 'task_accuracy'\? Pass"),
+    "confidence": ({"at_least": 0.5, "confidence": 95}, r"not in \(0, 1\); write 0.95 for 95 %"),
+    "by no cost": ({"at_least": 0.5, "by": "speed"}, "by = 'speed' is not one of 'params', 'price'"),
     "axis": ({"at_least": 0.5, "keept": 0.5}, "'keept' is no axis of the fit. Did you mean 'kept'"),
     "kept": ({"at_least": 0.5, "kept": 16.0}, "kept = 16 must be in"),
     "empty": ({"at_least": 0.5, "kept": []}, "there are no candidates; give at least one"),
@@ -157,7 +159,7 @@ def test_an_unknown_format_is_named():
     law = sl.laws.Power(by="format")
     design = grid(examples=[1e3, 1e4, 1e5, 1e6], format=["cot", "label"])
     one = sl.fit(law, sl.simulate(law, design, CURVE, 0.01, metric="task_f1"), "task_f1")
-    with pytest.raises(ValueError, match="format = 'blend' was not in the fitted log"):
+    with pytest.raises(ValueError, match="it had cot, label. Write one of these, or add runs"):
         sl.decide.labels_needed(one, at_least=0.8, format="blend")
     with pytest.raises(ValueError, match="say at which format: format=...; the log has cot, label"):
         sl.decide.labels_needed(one, at_least=0.8)
@@ -189,6 +191,22 @@ def test_limits_of_a_loss_are_positive():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        (
+            {"keptt": 0.5},
+            "'keptt' can't be given here; the question takes kept. Did you mean 'kept'?",
+        ),
+        ({"kept": "small"}, "kept = 'small' is not a finite number; the log has 0.16, 0.37, 0.58"),
+        ({"kept": []}, "kept = []: one value is asked for"),
+    ],
+)
+def test_bad_points_say_what_to_write(fit, given, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        sl.decide.labels_needed(fit, at_least=0.8, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
         ({"interval": "score"}, r"interval = 'score' is none of 'run' \(a new run\), 'mean'"),
         ({"most": float("nan")}, "most = nan is not positive and finite; write the largest exam"),
         ({"most": 10.0}, "most = 10 is not above 6000, the smallest examples logged"),
@@ -205,6 +223,8 @@ def test_bad_questions_about_the_next_labels_say_what_to_write(curve):
         sl.decide.marginal(curve, more=float("nan"))
     with pytest.raises(ValueError, match=r"at = \[-1.0\]: give positive finite numbers of exam"):
         sl.decide.marginal(curve, at=-1)
+    with pytest.raises(ValueError, match=r"at = \[\]: give positive finite numbers of exam"):
+        sl.decide.marginal(curve, at=[])
 
 
 def test_a_size_beyond_the_log_of_a_form_that_is_a_score():
