@@ -197,10 +197,10 @@ class _Curve:
         ends = f"[{self._number(low)}, {number(high)}]"
         found = place > 0
         answer = f"{words} at kept {self._number(place)} {ends}"
-        change = f"runs about kept {self._number(place)}"
+        change = f"further runs about kept {self._number(place)} would move it"
         if not found:
             answer = f"not above kept {number(self.kept[-1])}, where R is {number(self.mean[-1])}"
-            change = f"runs below kept {number(self.kept[-1])}"
+            change = f"runs below kept {number(self.kept[-1])} would show it"
         if confidence is not None:
             safe = min(float(np.quantile(draws, confidence)), 1.0)
             values["safe"] = safe

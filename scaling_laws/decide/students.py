@@ -304,9 +304,11 @@ class _Asked:
             return f"none: no candidate of {len(frame)} is within the limits"
         if best["meets"]:
             return words_of(self._point(best))
+        within = " within the limits" * bool(self.limits)
         return (
-            f"none of {int(frame['allowed'].sum())} within the limits; nearest "
-            f"{words_of(self._point(best))}, with probability {best['probability']:.2f}"
+            f"none of {int(frame['allowed'].sum())}{within} meets {target_words(self.targets)} "
+            f"with probability {self.confidence:g}; nearest {words_of(self._point(best))}, with "
+            f"{best['probability']:.2f}"
         )
 
     def _why(self, frame: pd.DataFrame, best: Mapping[str, Any] | None) -> Why:
