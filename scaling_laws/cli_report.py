@@ -20,7 +20,10 @@ def report(
     metric: Annotated[
         list[str] | None, typer.Option(help="Score; repeat. Default: the task's and a general one.")
     ] = None,
-    by: Annotated[list[str] | None, typer.Option(help="Factor column; repeat for several.")] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Factor column; repeat. Default: all that set runs apart."),
+    ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Rows to use, such as method=full.")
     ] = None,

@@ -87,7 +87,8 @@ def report(
     laws : sequence of Law, optional
         Forms to choose among, for every metric; default those that the log's axes admit.
     by : str or sequence of str, optional
-        Factors of the default forms; default ``format`` where it varies.
+        Factors of the default forms; default every category that sets runs apart: formats,
+        methods, schedules, teachers.
     at_least, at_most : mapping of metric to number, optional
         Targets: with them the smallest student and the labels needed are told.
     confidence : float

@@ -11,10 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
+from scaling_laws.plot.parts import level_of
+from scaling_laws.plot.style import (
+    axes_of,
+    legend_above,
+    level_looks,
+    plain_log_axis,
+    text_of,
+    tidy,
+)
 from scaling_laws.reporting.alone import predicted
+from scaling_laws.reporting.extent import Scale
 from scaling_laws.reporting.findings import Outcome
-from scaling_laws.reporting.lattice import Scale
 from scaling_laws.reporting.markup import in_words
 
 __all__ = ["SMALL", "curves", "inline"]
@@ -22,6 +30,8 @@ __all__ = ["SMALL", "curves", "inline"]
 # Inches: text of the usual size can be read in half of the page's width.
 SMALL = (5.2, 3.5)
 _POINTS = 80
+# With more lines the intervals of a new run would hide each other.
+_MOST_RUN_BANDS = 4
 _TAG = re.compile(r"<[^<>]+>")
 _ID = re.compile(r'(\bid="|url\(#|href="#)')
 
@@ -53,24 +63,29 @@ def inline(ax: Any, name: str) -> str:
 
 
 def curves(one: Outcome, axis: Scale, point: Mapping[str, Any], level: float) -> Any:
-    """Draw the forecast along an axis, one line a level of the first factor, at a point else.
+    """Draw the forecast along an axis, one line for levels that have runs, at a point else.
 
-    Dark: the interval of the curve; light: that of one new run. Markers are runs of the log at
-    this very point.
+    Dark: the interval of the curve; light: that of one new run, with few lines. Markers are runs of
+    the log at this very point.
     """
     ax = axes_of(None)
     ax.get_figure(root=True).set_size_inches(*SMALL)
-    by = next(iter(one.lattice.factors), None)
-    levels = one.lattice.factors[by] if by is not None else ("",)
+    known = one.extent.combinations
+    differing = [name for name in one.extent.factors if known[name].nunique() > 1]
+    looks = level_looks(one.choice.best.model.levels)
     xs = np.clip(np.geomspace(axis.low, axis.high, _POINTS), axis.low, axis.high)
     frame = one.choice.best.problem.frame
-    fixed = {k: v for k, v in point.items() if k != axis.name and k != by}
-    for i, word in enumerate(levels):
-        colour, own = COLOURS[i % len(COLOURS)], {} if by is None else {by: word}
+    fixed = {k: v for k, v in point.items() if k != axis.name and k not in known}
+    for _, levels in known.iterrows():
+        own = {str(name): str(level) for name, level in levels.items()}
+        colour, marker = looks[level_of(own, list(own))]
         lines = pd.DataFrame({axis.name: xs, **fixed, **own})
         read = predicted(one.forecast, lines, level)
         if "low" in read:
-            ax.fill_between(xs, read["run_low"], read["run_high"], color=colour, alpha=0.1, lw=0)
+            if len(known) <= _MOST_RUN_BANDS:
+                ax.fill_between(
+                    xs, read["run_low"], read["run_high"], color=colour, alpha=0.1, lw=0
+                )
             ax.fill_between(xs, read["low"], read["high"], color=colour, alpha=0.25, lw=0)
         inside = (xs >= axis.seen[0]) & (xs <= axis.seen[1])
         ax.plot(xs, read["estimate"], color=colour, linewidth=1.2, linestyle=(0, (4, 2)))
@@ -81,19 +96,16 @@ def curves(one: Outcome, axis: Scale, point: Mapping[str, Any], level: float) ->
                 frame[name].to_numpy(dtype=float), value)  # fmt: skip
             here &= np.asarray(same, bool)
         ax.plot(frame[axis.name][here], frame[one.metric.name][here], linestyle="none",
-                marker=MARKERS[i % len(MARKERS)], color=colour, markeredgecolor="white",
-                markeredgewidth=0.6, label=_plain(word) or "runs")  # fmt: skip
+                marker=marker, color=colour, markeredgecolor="white", markeredgewidth=0.6,
+                label=text_of(", ".join(own[n] for n in differing)) or "runs")  # fmt: skip
     ax.axvspan(*axis.seen, color="#000000", alpha=0.04, linewidth=0, zorder=0)
     ax.set_xscale("log")
     plain_log_axis(ax.xaxis, axis.low, axis.high)
     ax.set_xlim(axis.low, axis.high)
-    ax.set_xlabel(_plain(in_words(axis.name)))
-    ax.set_ylabel(_plain(one.metric.meaning or one.metric.name))
-    ax.legend(frameon=False, fontsize="small", title=None if by is None else _plain(by))
+    ax.set_xlabel(text_of(in_words(axis.name)))
+    ax.set_ylabel(text_of(one.metric.meaning or one.metric.name))
+    height = legend_above(ax, ax.get_legend_handles_labels()[0], ", ".join(differing))
+    # A long legend takes nothing from the axes.
+    ax.get_figure(root=True).set_size_inches(SMALL[0], SMALL[1] + height / 72.0)
     tidy(ax)
     return ax
-
-
-def _plain(words: str) -> str:
-    """Return text in which no dollar starts mathematics."""
-    return words.replace("$", r"\$")

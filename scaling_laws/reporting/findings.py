@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws import decide
-from scaling_laws.candidates import admissible_forms
+from scaling_laws.candidates import admissible_forms, factors_of
 from scaling_laws.cost import Serving, Shape
 from scaling_laws.decide import Result
 from scaling_laws.decide.pruned import Pruning
 from scaling_laws.forecast import Forecast
 from scaling_laws.laws import Law
 from scaling_laws.metrics import Metric
-from scaling_laws.reporting.lattice import Lattice, lattice_of
+from scaling_laws.reporting.extent import Extent, extent_of
 from scaling_laws.reporting.program import Untold
 from scaling_laws.reporting.replay import NUMBERS, Replay, replay_of
 from scaling_laws.reporting.served import Served, served_of
@@ -61,15 +61,15 @@ class Outcome:
     choice : Choice
     held : Holdout or str
         Or why there is none.
-    lattice : Lattice
-        Its axes and levels.
+    extent : Extent
+        How far its axes go, and which levels have runs.
     replay : Replay or str
         What the panel repeats, or why it cannot.
     """
 
     choice: Choice
     held: Holdout | str
-    lattice: Lattice
+    extent: Extent
     replay: Replay | str
 
     @property
@@ -92,7 +92,7 @@ class Findings:
     log : RunLog
     asked : Asked
     factors : mapping of str to tuple of str
-        Levels of each factor.
+        Levels of each factor in the rows that were fitted.
     outcomes : mapping of str to Outcome
         By metric, the first one leading.
     point : mapping
@@ -129,21 +129,28 @@ def gather(log: RunLog, asked: Asked, progress: Callable[[str], None]) -> Findin
         If no metric can be fitted; the sentence lists why for each.
     """
     names = _metrics(log, asked)
-    factors = _factors(log, asked)
+    by = _factors(log, names, asked)
     failed: dict[str, str] = {}
-    chosen: dict[str, Outcome] = {}
-    left = NUMBERS
+    fitted: dict[str, tuple[Choice, Holdout | str]] = {}
     for name in names:
         try:
-            chosen[name] = one = _outcome(log, name, asked, factors, left, progress)
+            fitted[name] = _fitted(log, name, asked, by, progress)
         except ValueError as why:
             failed[name] = str(why)
-        else:
-            left -= one.replay.numbers if isinstance(one.replay, Replay) else 0
-    if not chosen:
+    if not fitted:
         told = " ".join(f"{name}: {why}" for name, why in failed.items())
-        raise ValueError(f"report: nothing to report of {log.source}. {told}")
-    point = _point(next(iter(chosen.values())))
+        raise ValueError(
+            f"report: nothing to report of {log.source} by {', '.join(by) or 'no factor'} (by= "
+            f"names others). {told}"
+        )
+    factors = _levels(by, [choice for choice, _ in fitted.values()])
+    chosen: dict[str, Outcome] = {}
+    left = NUMBERS
+    for name, (choice, held) in fitted.items():
+        progress(f"{name}: what-if")
+        chosen[name] = one = _outcome(choice, held, factors, asked, left)
+        left -= one.replay.numbers if isinstance(one.replay, Replay) else 0
+    point = _point(chosen)
     served = None
     if asked.serving is not None and asked.shape is not None:
         progress("latency and price")
@@ -175,31 +182,36 @@ def _metrics(log: RunLog, asked: Asked) -> list[str]:
     return [*first, *roles["general"][:1]]
 
 
-def _factors(log: RunLog, asked: Asked) -> dict[str, tuple[str, ...]]:
+def _factors(log: RunLog, names: Sequence[str], asked: Asked) -> tuple[str, ...]:
+    """Return the asked factors; by default all that set the scored rows apart."""
     by = asked.by
-    if by is None:
-        varies = "format" in log.frame and log.frame["format"].nunique() > 1
-        by = ("format",) if varies else ()
     if asked.laws is not None:
         by = tuple(dict.fromkeys(name for law in asked.laws for name in law.by))
+    if by is None:
+        known = [name for name in names if name in log.metrics]
+        return factors_of(log.select(log.frame[known].notna().any(axis=1).to_numpy()))
     for name in by:
         if name not in log.frame:
             raise ValueError(f"report: by = {name!r} is no column of {log.source}.")
-    return {name: tuple(sorted(log.frame[name].dropna().astype(str).unique())) for name in by}
+    return tuple(by)
 
 
-def _outcome(
-    log: RunLog,
-    name: str,
-    asked: Asked,
-    factors: Mapping[str, tuple[str, ...]],
-    most: int,
-    progress: Callable[[str], None],
-) -> Outcome:
+def _levels(by: Sequence[str], choices: Sequence[Choice]) -> dict[str, tuple[str, ...]]:
+    """Return the levels of each factor in the fitted rows of all metrics."""
+    frames = [choice.best.problem.frame for choice in choices]
+    return {
+        name: tuple(sorted({str(v) for f in frames if name in f for v in f[name]})) for name in by
+    }
+
+
+def _fitted(
+    log: RunLog, name: str, asked: Asked, by: Sequence[str], progress: Callable[[str], None]
+) -> tuple[Choice, Holdout | str]:
+    """Return the forms and their forecast, and a hold-out or why there is none."""
     if name not in log.metrics:
         raise ValueError(f"no row has a score; the log has {', '.join(log.metrics) or 'none'}.")
     rows = log.select(log.frame[name].notna().to_numpy())
-    laws = list(asked.laws or admissible_forms(rows, tuple(factors), name))
+    laws = list(asked.laws or admissible_forms(rows, by, name))
     progress(f"{name}: forms")
     choice = choose(laws, rows, name, rng=asked.rng)
     progress(f"{name}: hold-out")
@@ -212,21 +224,45 @@ def _outcome(
         )  # fmt: skip
     except ValueError as why:
         held = str(why)
-    progress(f"{name}: what-if")
+    return choice, held
+
+
+def _outcome(
+    choice: Choice,
+    held: Holdout | str,
+    factors: Mapping[str, tuple[str, ...]],
+    asked: Asked,
+    most: int,
+) -> Outcome:
     own = {n: factors[n] for n in choice.best.law.by}
-    lattice = lattice_of(choice.best, own)
+    extent = extent_of(choice.best, own)
     try:
-        replay: Replay | str = replay_of(choice.forecast, lattice, asked.level, most, asked.rng)
+        replay: Replay | str = replay_of(choice.forecast, extent, asked.level, most, asked.rng)
     except Untold as why:
         replay = str(why)
-    return Outcome(choice, held, lattice, replay)
+    return Outcome(choice, held, extent, replay)
 
 
-def _point(first: Outcome) -> dict[str, Any]:
-    """Return most data and, of each factor, the level that is best there."""
-    lattice, better = first.lattice, 1.0 if first.metric.direction == "higher" else -1.0
-    most = {s.name: s.seen[1] for s in lattice.scales}
-    levels = pd.DataFrame(list(product(*lattice.factors.values())), columns=list(lattice.factors))
+def _point(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """Return most data and, of the levels with runs of every metric, those best there.
+
+    Raises
+    ------
+    ValueError
+        If no combination of levels has runs of every metric.
+    """
+    first = next(iter(outcomes.values()))
+    extent, better = first.extent, 1.0 if first.metric.direction == "higher" else -1.0
+    most = {s.name: s.seen[1] for s in extent.scales}
+    levels = extent.combinations
+    for one in outcomes.values():
+        if set(one.extent.factors) <= set(levels):
+            levels = levels[one.extent.has_runs(levels)]
+    if not len(levels):
+        raise ValueError(
+            f"report: no levels of {', '.join(extent.factors)} have runs of all of "
+            f"{', '.join(outcomes)}; name one with metrics=, or fewer factors with by=."
+        )
     scores = first.forecast.predict(levels.assign(**most), interval=None)["estimate"]
     best = levels.iloc[int(np.argmax(better * scores.to_numpy(dtype=float)))]
     return {**most, **{str(name): str(level) for name, level in best.items()}}
@@ -241,7 +277,7 @@ def _questions(
     """Yield what the log and the targets let one ask."""
     fitted = {name: one.forecast for name, one in outcomes.items()}
     first = next(iter(outcomes.values()))
-    axes = {s.name for s in first.lattice.scales}
+    axes = {s.name for s in first.extent.scales}
     targets: dict[str, Any] = {
         "at_least": _known(asked.at_least, fitted), "at_most": _known(asked.at_most, fitted),
         "confidence": asked.confidence,
@@ -260,7 +296,7 @@ def _questions(
         rest = {k: v for k, v in _smallest(first, point).items() if k != data}
         yield "Labels needed", lambda: decide.labels_needed(fitted, axis=data, **targets, **rest)
     for name, one in fitted.items():
-        if any(s.name == "kept" for s in outcomes[name].lattice.scales):
+        if any(s.name == "kept" for s in outcomes[name].extent.scales):
             yield f"Half of {name} lost", _half_point(one, without, asked.level)
             yield f"Safe pruning, {name}", _safe_range(one, without, asked)
     if "kept" in axes and len(fitted) > 1:
@@ -281,7 +317,7 @@ def _front(
     point: Mapping[str, Any],
     level: float,
 ) -> Result:
-    """Ask which students none beats in their scores and their price: sizes x levels of a factor.
+    """Ask which students none beats in their scores and their price: sizes x levels with runs.
 
     Sizes are spread over those of the log, most data else.
     """
@@ -290,11 +326,11 @@ def _front(
     begin = min(int(np.searchsorted(at, low * (1 - 1e-9))), len(at) - 1)
     end = max(int(np.searchsorted(at, high * (1 + 1e-9))) - 1, begin)
     nodes = sorted({int(node) for node in np.linspace(begin, end, _STUDENTS).tolist()})
-    factor, levels = next(iter(first.lattice.factors.items()), ("", ("",)))
+    told = first.extent.factors.get(served.factor or "", ())
     rows: list[dict[str, Any]] = []
-    for i, word in enumerate(levels):
-        own = {factor: word} if factor else {}
-        price = served.values["price"][i if served.factor == factor else 0]
+    for _, levels in first.extent.combinations.iterrows():
+        own = {str(name): str(level) for name, level in levels.items()}
+        price = served.values["price"][told.index(own[served.factor]) if served.factor else 0]
         rows += [
             {**point, **own, "kept": float(at[node]), "price": float(price[node])} for node in nodes
         ]
@@ -315,13 +351,14 @@ def _next_runs(first: Outcome, point: Mapping[str, Any], level: float) -> Result
     Candidates are the levels of the log, and twice its most data.
     """
     frame = first.choice.best.problem.frame
-    levels: dict[str, list[Any]] = {n: list(v) for n, v in first.lattice.factors.items()}
-    for scale in first.lattice.scales:
+    levels: dict[str, list[Any]] = {}
+    for scale in first.extent.scales:
         levels[scale.name] = sorted(set(frame[scale.name].astype(float)))
         if scale.name not in _SIZES:
             levels[scale.name].append(2 * scale.seen[1])
-    axes = [s.name for s in first.lattice.scales]
-    candidates = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
+    axes = [s.name for s in first.extent.scales]
+    places = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
+    candidates = first.extent.combinations.merge(places, how="cross")
     work = candidates[axes].prod(axis=1)
     found = decide.next_runs(
         first.forecast,
@@ -336,7 +373,7 @@ def _next_runs(first: Outcome, point: Mapping[str, Any], level: float) -> Result
 
 def _smallest(first: Outcome, point: Mapping[str, Any]) -> dict[str, Any]:
     """Return the point at the log's smallest student."""
-    least = {s.name: s.seen[0] for s in first.lattice.scales if s.name in _SIZES}
+    least = {s.name: s.seen[0] for s in first.extent.scales if s.name in _SIZES}
     return {**point, **least}
 
 

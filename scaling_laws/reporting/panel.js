@@ -5,7 +5,7 @@
   const data = JSON.parse(document.getElementById("panel-data").textContent);
   const panel = document.getElementById("panel");
   if (!panel) return;
-  const STEPS = 240, CHART = 41;
+  const STEPS = 240, CHART = 41, UNSEEN = 3;
 
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const doubles = (text) => new Float64Array(bytes(text).buffer);
@@ -126,15 +126,16 @@
     return [low, high];
   }
 
-  // What the log supports: 0 inside, 1 corner, 2 outside; a corner where the nearest node is one.
+  // What the log supports: 0 inside, 1 corner, 2 outside; a corner where the nearest node is one;
+  // 3 where no run has the combination of levels.
   function supportAt(m, combination, axes, distance) {
-    if (distance > 0) return 2;
     let node = combination;
     m.axes.forEach((axis, i) => {
       const share = Math.log(axes[i] / axis.low) / Math.log(axis.high / axis.low);
       node = node * axis.nodes + Math.round(share * (axis.nodes - 1));
     });
-    return Math.min(m.support[node], 1);
+    if (m.support[node] === UNSEEN) return UNSEEN;
+    return distance > 0 ? 2 : Math.min(m.support[node], 1);
   }
 
   // Estimate, ends of the curve's interval and of a new run's.
@@ -146,6 +147,10 @@
     const axes = m.axes.map((axis) => state.axes[axis.at]);
     const distance = Math.max(...m.axes.map((axis, i) => overshoot(axis, axes[i])));
     const out = { estimate: 0, support: supportAt(m, combination, axes, distance) };
+    if (out.support === UNSEEN) {
+      for (const key of ["estimate", "low", "high", "run_low", "run_high"]) out[key] = NaN;
+      return out;
+    }
     const forms = [], { mean, run } = m;
     let at = 0;
     for (const part of m.parts) {
@@ -223,19 +228,22 @@
 
   const cards = [...panel.getElementsByClassName("metric")];
   function showMetrics() {
-    const far = [];
+    const far = [], none = [];
     data.metrics.forEach((m, i) => {
       const found = answer(m, state);
       for (const key of ["estimate", "low", "high", "run_low", "run_high"]) {
         put(cards[i], key, m.draws || key === "estimate" ? found[key] : NaN);
       }
-      cards[i].dataset.support = ["inside", "corner", "outside"][found.support];
+      cards[i].dataset.support = ["inside", "corner", "outside", "unseen"][found.support];
+      if (found.support === UNSEEN) none.push(m.name);
       if (found.support === 2) far.push(`${m.name}: beyond the data`);
       if (found.support === 1) far.push(`${m.name}: a combination unlike those of the log`);
     });
-    get("where").textContent = far.length ? `Less certain here. ${far.join("; ")}.`
-      : "Inside the data.";
-    get("where").className = far.length ? "where warn" : "where";
+    const told = [];
+    if (none.length) told.push(`No run of ${none.join(", ")} has these levels together.`);
+    if (far.length) told.push(`Less certain here. ${far.join("; ")}.`);
+    get("where").textContent = told.join(" ") || "Inside the data.";
+    get("where").className = told.length ? "where warn" : "where";
   }
 
   function showCosts() {
@@ -250,6 +258,9 @@
   // A small curve along one axis: both bands, the estimate, and where the state is.
   function drawChart(svg, m) {
     const axis = m.axes[svg.dataset.axis], values = [], answers = [];
+    const here = answer(m, state), place = state.axes[axis.at];
+    svg.replaceChildren();
+    if (here.support === UNSEEN) return;
     for (let i = 0; i < CHART; i++) {
       values.push(axis.low * Math.exp(i / (CHART - 1) * Math.log(axis.high / axis.low)));
       const moved = { factors: state.factors, axes: state.axes.slice() };
@@ -278,9 +289,8 @@
       add("polygon", { class: "mean", points: `${line("low")} ${line("high", back)}` });
     }
     add("polyline", { class: "line", points: line("estimate") });
-    const here = answer(m, state), place = x(state.axes[axis.at]);
-    add("line", { class: "here", x1: place, x2: place, y1: 8, y2: 88 });
-    add("circle", { class: "dot", cx: place, cy: y(here.estimate), r: 4 });
+    add("line", { class: "here", x1: x(place), x2: x(place), y1: 8, y2: 88 });
+    add("circle", { class: "dot", cx: x(place), cy: y(here.estimate), r: 4 });
     add("text", { x: 34, y: 14, "text-anchor": "end" }, show(top));
     add("text", { x: 34, y: 90, "text-anchor": "end" }, show(low));
     add("text", { x: 38, y: 104 }, show(axis.low));

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.reporting.alone import predicted
+from scaling_laws.reporting.extent import Scale
 from scaling_laws.reporting.findings import Findings, Outcome
-from scaling_laws.reporting.lattice import Scale
 from scaling_laws.reporting.markup import in_words, table
 from scaling_laws.reporting.program import Program
 from scaling_laws.reporting.replay import Part, Replay
@@ -26,13 +26,14 @@ __all__ = ["controls", "fallback", "payload", "scales_of"]
 _LEVELS = 4
 _ROWS = 48
 _STEPS = 240
+_NO_RUNS = "no run has these levels"
 
 
 def scales_of(found: Findings) -> dict[str, Scale]:
     """Return the axes of all metrics, each as wide as every metric allows."""
     out: dict[str, Scale] = {}
     for one in found.outcomes.values():
-        for scale in one.lattice.scales:
+        for scale in one.extent.scales:
             old = out.get(scale.name, scale)
             low, high = max(old.low, scale.low), min(old.high, scale.high)
             out[scale.name] = Scale(scale.name, low, high, scale.nodes, scale.seen)
@@ -56,15 +57,15 @@ def payload(found: Findings) -> dict[str, Any]:
 
 
 def _metric(name: str, one: Replay, axes: list[str], factors: list[str]) -> dict[str, Any]:
-    lattice = one.lattice
-    own = [s.name for s in lattice.scales]
+    extent = one.extent
+    own = [s.name for s in extent.scales]
     return {
         "name": name,
-        "axes": [_scale(s, axes) for s in lattice.scales],
-        "factors": [factors.index(n) for n in lattice.factors],
+        "axes": [_scale(s, axes) for s in extent.scales],
+        "factors": [factors.index(n) for n in extent.factors],
         "parts": [_part(part, own) for part in one.parts],
         "draws": one.draws,
-        "support": base64.b64encode(lattice.support.tobytes()).decode(),
+        "support": base64.b64encode(extent.support.tobytes()).decode(),
         "log": one.log,
         "bounds": one.bounds,
         "level": one.level,
@@ -172,7 +173,7 @@ def _card(one: Outcome, level: float) -> str:
         f'<figure class="chart"><svg viewBox="0 0 300 110" data-axis="{k}" role="img" '
         f'aria-label="{meaning} against {escape(in_words(s.name))}"></svg>'
         f"<figcaption>against {escape(in_words(s.name))}</figcaption></figure>"
-        for k, s in enumerate(one.lattice.scales)
+        for k, s in enumerate(one.extent.scales)
     )
     share = f"{100 * level:g} %"
     return (
@@ -205,23 +206,36 @@ def fallback(found: Findings) -> str:
     """Return predictions of one new run at levels of the log as a table."""
     scales = scales_of(found)
     frame = found.first.choice.best.problem.frame
-    levels: dict[str, list[Any]] = {n: list(v) for n, v in found.factors.items()}
+    words = pd.DataFrame(list(product(*found.factors.values())), columns=list(found.factors))
+    extents = [one.extent for one in found.outcomes.values()]
+    words = words.iloc[np.flatnonzero(np.any([e.has_runs(words) for e in extents], axis=0))]
+    levels: dict[str, list[Any]] = {}
     for name, scale in scales.items():
         seen = np.unique(frame[name].to_numpy(dtype=float)) if name in frame else scale.seen
         seen = np.clip(seen, scale.low, scale.high)
         at = np.unique(np.linspace(0, len(seen) - 1, min(_LEVELS, len(seen))).round().astype(int))
         levels[name] = [float(seen[i]) for i in at]
-    points = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
-    heads, columns = [*levels], [points[name].tolist() for name in levels]
+    places = pd.DataFrame(list(product(*levels.values())), columns=list(levels))
+    points = words.merge(places, how="cross")
+    heads = [str(name) for name in points.columns]
+    columns: list[list[Any]] = [points[name].tolist() for name in heads]
     for one in found.outcomes.values():
-        read = predicted(one.forecast, points, found.asked.level)
         heads += [one.metric.name, f"{one.metric.name}: one new run"]
-        columns.append([number(v) for v in read["estimate"]])
-        columns.append(
-            [f"{number(a)} – {number(b)}" for a, b in zip(read["run_low"], read["run_high"],
-                                                          strict=True)]
-            if "run_low" in read else ["no interval"] * len(points)
-        )  # fmt: skip
+        columns += _read(one, points, found.asked.level)
     rows = list(zip(*columns, strict=True))[:_ROWS]
     shown = f"first {_ROWS} of {len(points)}" if len(points) > _ROWS else f"{len(points)}"
     return table(heads, rows, f"Predictions at levels of the log ({shown} combinations)")
+
+
+def _read(one: Outcome, points: pd.DataFrame, level: float) -> list[list[str]]:
+    """Return estimates, and intervals of one new run, as words."""
+    known = one.extent.has_runs(points)
+    read = predicted(one.forecast, points[known], level)
+    told = np.full((2, len(points)), _NO_RUNS, dtype=object)
+    told[0, known] = [number(v) for v in read["estimate"]]
+    told[1, known] = (
+        [f"{number(a)} – {number(b)}" for a, b in zip(read["run_low"], read["run_high"],
+                                                      strict=True)]
+        if "run_low" in read else "no interval"
+    )  # fmt: skip
+    return told.tolist()

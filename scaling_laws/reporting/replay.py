@@ -20,7 +20,7 @@ from scaling_laws.forecast import Forecast
 from scaling_laws.halfwild import NoInterval
 from scaling_laws.points import coordinates
 from scaling_laws.reporting.alone import SameRun, predicted
-from scaling_laws.reporting.lattice import Lattice, Scale
+from scaling_laws.reporting.extent import Extent, Scale
 from scaling_laws.reporting.program import Program, Untold, program_of
 from scaling_laws.result import Fit
 from scaling_laws.uncertainty import quantile_pair, student_t
@@ -99,7 +99,7 @@ class Replay:
 
     Attributes
     ----------
-    lattice : Lattice
+    extent : Extent
     parts : tuple of Part
     log : bool
         Whether the residual scale is that of logarithms.
@@ -113,7 +113,7 @@ class Replay:
         Largest difference from a prediction at random points, over the interval's width.
     """
 
-    lattice: Lattice
+    extent: Extent
     parts: tuple[Part, ...]
     log: bool
     bounds: tuple[float, float] | None
@@ -133,11 +133,8 @@ class Replay:
 
     def read(self, points: pd.DataFrame) -> pd.DataFrame:
         """Return what the page shows at points: estimate, low, high, run_low, run_high."""
-        axes = {s.name: points[s.name].to_numpy(dtype=float) for s in self.lattice.scales}
-        combination = np.zeros(len(points), np.intp)
-        for name, levels in self.lattice.factors.items():
-            place = points[name].astype(str).map(list(levels).index).to_numpy(dtype=np.intp)
-            combination = combination * len(levels) + place
+        axes = {s.name: points[s.name].to_numpy(dtype=float) for s in self.extent.scales}
+        combination = self.extent.place(points)
         each = [part.values(axes, combination) for part in self.parts]
         centre = np.zeros(len(points))
         for part, values in zip(self.parts, each, strict=True):
@@ -155,7 +152,9 @@ class Replay:
             out["low"], out["high"] = self._ends(mean, centre, forms, axes)
             out["run_low"], out["run_high"] = self._ends(run, centre, forms, axes)
         out["estimate"] = self._shown(centre)
-        return pd.DataFrame(out, index=points.index)
+        told = pd.DataFrame(out, index=points.index)
+        told.loc[~self.extent.has_runs(points)] = np.nan
+        return told
 
     def _shown(self, value: Array) -> Array:
         """Return a value of the metric."""
@@ -167,7 +166,7 @@ class Replay:
     ) -> tuple[Array, Array]:
         """Return the quantiles, at least as wide beyond the data as forms and growth say."""
         low, high = quantile_pair(self._shown(drawn), self.level)
-        distance = np.max([s.overshoot(axes[s.name]) for s in self.lattice.scales], axis=0)
+        distance = np.max([s.overshoot(axes[s.name]) for s in self.extent.scales], axis=0)
         outside, half = distance > 0, self.growth * distance
         least, most = centre - half, centre + half
         if self.bounds is not None:
@@ -181,14 +180,14 @@ class Replay:
 
 
 def replay_of(
-    forecast: Forecast, lattice: Lattice, level: float = 0.9, most: int = NUMBERS, rng: int = 0
+    forecast: Forecast, extent: Extent, level: float = 0.9, most: int = NUMBERS, rng: int = 0
 ) -> Replay:
     """Return what a page needs to repeat a forecast.
 
     Parameters
     ----------
     forecast : Forecast
-    lattice : Lattice
+    extent : Extent
     level : float
         Of the intervals.
     most : int
@@ -203,15 +202,15 @@ def replay_of(
         or if the page would not agree with `Forecast.predict` to 1 % of the interval.
     """
     best = forecast.best
-    counts, normals = _drawn(forecast, lattice)
+    counts, normals = _drawn(forecast, extent)
     parts: list[Part] = []
     for form, one in forecast.fits.items():
-        part = _part(one, lattice, counts.get(form, 0), normals.get(form, np.zeros(0)))
+        part = _part(one, extent, counts.get(form, 0), normals.get(form, np.zeros(0)))
         weight = float(forecast.weights[form])
         parts.append(replace(part, weight=weight, admissible=form in forecast.admissible))
     link = best.model.link
     found = Replay(
-        lattice,
+        extent,
         tuple(parts),
         link.kind == "log",
         (0.0, link.top) if link.kind == "logit" else None,
@@ -233,42 +232,47 @@ def replay_of(
     return replace(found, error=error)
 
 
-def _sample(lattice: Lattice) -> pd.DataFrame:
-    """Return places over all axes at the first of all levels."""
+def _sample(extent: Extent) -> pd.DataFrame:
+    """Return places over all axes at the first combination of levels."""
     shares = np.linspace(0.0, 1.0, _SAMPLE)
-    axes = {s.name: s.spread(shares) for s in lattice.scales}
+    axes = {s.name: s.spread(shares) for s in extent.scales}
     points = pd.DataFrame(list(product(*axes.values())), columns=list(axes))
-    return points.assign(**{name: levels[0] for name, levels in lattice.factors.items()})
+    first = extent.combinations
+    return points.assign(**{name: first[name].iloc[0] for name in extent.factors})
 
 
-def _drawn(forecast: Forecast, lattice: Lattice) -> tuple[dict[str, int], dict[str, Array]]:
+def _drawn(forecast: Forecast, extent: Extent) -> tuple[dict[str, int], dict[str, Array]]:
     """Return each form's number of draws and its normals of a new run; nothing without draws."""
     source = SameRun.of(forecast.best.seed).first()
     try:
-        forecast.draws_at(_sample(lattice).iloc[[0]], "run", source)
+        forecast.draws_at(_sample(extent).iloc[[0]], "run", source)
     except NoInterval:
         return {}, {}
     counts = forecast.counts  # in the order of its noise, too
     return dict(counts), dict(zip(counts, source.heard, strict=True))
 
 
-def _part(one: Fit, lattice: Lattice, draws: int, normals: Array) -> Part:
+def _part(one: Fit, extent: Extent, draws: int, normals: Array) -> Part:
     """Return a form with its estimate and its first draws."""
-    model, combinations = one.model, list(product(*lattice.factors.values()))
+    model, combinations = one.model, extent.combinations
     theta, noise = one.estimate.theta[None], np.zeros(0)
     if draws:
         theta = np.concatenate([theta, one.draws.theta[:draws]])
         noise = (np.sqrt(one.draws.run_variance) * normals)[:draws]
     table = np.ascontiguousarray(model.expand(theta).T)
-    sample = _sample(lattice)
-    places = sample.iloc[[0] * len(combinations)].copy()
-    for i, name in enumerate(lattice.factors):
-        places[name] = [levels[i] for levels in combinations]
-    codes, _ = coordinates(one.problem, places)
-    rows = np.array([[c[code % len(c)] for c in model.columns.values()] for code in codes], np.intp)
+    sample = _sample(extent)
+    places = sample.iloc[[0] * len(combinations)].set_axis(combinations.index)
+    own = {name: combinations[name] for name in extent.factors}
+    codes, _ = coordinates(one.problem, places.assign(**own))
+    # The rows of combinations without runs are never read.
+    rows = np.zeros((len(extent.support), len(model.columns)), np.intp)
+    rows[combinations.index] = [
+        [c[code % len(c)] for c in model.columns.values()] for code in codes
+    ]
     _, raw = coordinates(one.problem, sample)
-    program = program_of(model, raw, dict(zip(model.columns, table[rows[0]], strict=True)))
-    return Part(program, table, rows, 0.0, False, noise, _stages(one, lattice.scales))
+    first = table[rows[combinations.index[0]]]
+    program = program_of(model, raw, dict(zip(model.columns, first, strict=True)))
+    return Part(program, table, rows, 0.0, False, noise, _stages(one, extent.scales))
 
 
 def _stages(one: Fit, scales: tuple[Scale, ...]) -> Array:
@@ -285,10 +289,10 @@ def _error(forecast: Forecast, found: Replay, source: np.random.Generator) -> fl
 
     Without intervals, over the range of the estimates.
     """
-    factors = found.lattice.factors.items()
-    words = {n: source.choice(np.array(v, object), PROBES) for n, v in factors}
-    places = {s.name: s.spread(source.uniform(size=PROBES)) for s in found.lattice.scales}
-    points = pd.DataFrame({**words, **places})
+    known = found.extent.combinations
+    points = known.iloc[source.integers(len(known), size=PROBES)].reset_index(drop=True)
+    places = {s.name: s.spread(source.uniform(size=PROBES)) for s in found.extent.scales}
+    points = points.assign(**places)
     truth, read = predicted(forecast, points, found.level), found.read(points)
     span = max(float(np.ptp(truth["estimate"].to_numpy())), 1e-300)
     # An infinite end is right if it is infinite on the page too.

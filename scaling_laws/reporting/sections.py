@@ -65,8 +65,8 @@ _PANEL = (
 )
 _CURVES = (
     "Lines are the forecast, dashed where no run has been; dark bands are the interval of the "
-    "curve, light bands that of one new training run; markers are runs at exactly this place. The "
-    "grey field is the range of the log."
+    "curve, light bands, where lines are few, that of one new training run; markers are runs at "
+    "exactly this place. The grey field is the range of the log."
 )
 _FORMS = (
     "Several formulas were fitted and mixed by what their forecasts were worth. A form is "
@@ -99,7 +99,7 @@ def _told(found: Findings, one: Outcome) -> Iterator[tuple[str, str, str]]:
     name = one.metric.name
     point = pd.DataFrame([dict(found.point)])
     read = predicted(one.forecast, point, found.asked.level).iloc[0]
-    own = {*one.lattice.factors, *(s.name for s in one.lattice.scales)}
+    own = {*one.extent.factors, *(s.name for s in one.extent.scales)}
     place = _place({k: v for k, v in found.point.items() if k in own})
     ends = (
         f", one new run {number(read['run_low'])} to {number(read['run_high'])}"
@@ -170,10 +170,10 @@ def _agreement(replays: Mapping[str, Replay | str]) -> Iterator[str]:
 def _curves(found: Findings) -> Iterator[str]:
     shown: list[str] = []
     for i, one in enumerate(found.outcomes.values()):
-        for k, axis in enumerate(one.lattice.scales):
-            rest = {s.name: found.point[s.name] for s in one.lattice.scales if s.name != axis.name
+        for k, axis in enumerate(one.extent.scales):
+            rest = {s.name: found.point[s.name] for s in one.extent.scales if s.name != axis.name
                     and s.name in found.point}  # fmt: skip
-            for scale in one.lattice.scales:
+            for scale in one.extent.scales:
                 if scale.name != axis.name:
                     rest.setdefault(scale.name, scale.seen[1])
             ax = curves(one, axis, rest, found.asked.level)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.cost import Serving, Shape
 from scaling_laws.decide.pruned import Pruning, at_bits, bits_notes, students_of
-from scaling_laws.reporting.lattice import Scale
+from scaling_laws.reporting.extent import Scale
 from scaling_laws.runs import Note, RunLog
 
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ def served_of(
 
     Students are cut as `pruning` says, else as those of the log are; see `students_of`.
 
-    Answers are as long as the log says for each level of the first factor (median of
-    ``tokens_out``); else as long as `serving` says.
+    Answers are as long as the log says for each format, else each level of the first factor (median
+    of ``tokens_out``); else as long as `serving` says.
 
     Raises
     ------
     ValueError
         If no law has the axis ``kept``, or the whole model can't be pruned so far.
     """
-    scales = [s for one in outcomes.values() for s in one.lattice.scales if s.name == "kept"]
+    scales = [s for one in outcomes.values() for s in one.extent.scales if s.name == "kept"]
     if not scales:
         raise ValueError("serving needs a law of `kept`; leave it out.")
     low, high = min(s.low for s in scales), max(s.high for s in scales)
@@ -81,7 +81,7 @@ def served_of(
     bits = [whole.weight_bits if serving.weight_bits is None else serving.weight_bits]
     notes += bits_notes(rows, fit.law.by, bits, "students")
     sizes = at_bits(sizes, serving)
-    factor = next(iter(factors), None)
+    factor = "format" if "format" in factors else next(iter(factors), None)
     lengths = _lengths(log, factor, factors, serving)
     parts = [serving.evaluate(sizes.assign(tokens_out=n)) for n in lengths]
     values = {
@@ -101,7 +101,7 @@ def served_of(
 
 
 def _of_kept(one: Outcome) -> bool:
-    return any(s.name == "kept" for s in one.lattice.scales)
+    return any(s.name == "kept" for s in one.extent.scales)
 
 
 def _lengths(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import scaling_laws as sl
 from scaling_laws.cost import Serving, planned, shape
-from scaling_laws.reporting.lattice import scale_of
+from scaling_laws.reporting.extent import scale_of
 from scaling_laws.reporting.markup import json_text
 from scaling_laws.reporting.page import page_of
 from scaling_laws.study import Noise

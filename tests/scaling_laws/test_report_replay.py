@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 
 import scaling_laws as sl
 from scaling_laws.model import Link, bind
+from scaling_laws.plot.style import level_looks
 from scaling_laws.reporting.alone import SameRun
-from scaling_laws.reporting.lattice import Lattice, lattice_of
-from scaling_laws.reporting.panel import payload, scales_of
+from scaling_laws.reporting.extent import Extent, extent_of
+from scaling_laws.reporting.figures import curves
+from scaling_laws.reporting.panel import fallback, payload, scales_of
 from scaling_laws.reporting.program import STEPS, Program, Step, Untold, program_of
 from scaling_laws.reporting.replay import Part, Replay, replay_of
 from scaling_laws.study import Noise
@@ -176,17 +179,20 @@ def unpacked(packed, scales, factors):
         rows = np.array(part["rows"], np.intp)
         parts.append(Part(program, table, rows, part["weight"], part["admissible"], noise, stages))
     chosen = {factors[i]["name"]: tuple(factors[i]["levels"]) for i in packed["factors"]}
-    lattice = Lattice(own, chosen, np.zeros((1, 0), np.uint8))
+    combinations = int(np.prod([len(levels) for levels in chosen.values()]))
+    support = np.frombuffer(base64.b64decode(packed["support"]), np.uint8)
+    extent = Extent(own, chosen, support.reshape(combinations, -1))
     bounds = None if packed["bounds"] is None else tuple(packed["bounds"])
     growth = packed["growth"]
-    return Replay(lattice, tuple(parts), packed["log"], bounds, packed["level"], growth)
+    return Replay(extent, tuple(parts), packed["log"], bounds, packed["level"], growth)
 
 
-def random_states(lattice, count, seed):
+def random_states(extent, count, seed):
     source = np.random.default_rng(seed)
-    states = {n: source.choice(np.array(v, object), count) for n, v in lattice.factors.items()}
-    states |= {scale.name: scale.spread(source.uniform(size=count)) for scale in lattice.scales}
-    return pd.DataFrame(states)
+    known = extent.combinations
+    states = known.iloc[source.integers(len(known), size=count)].reset_index(drop=True)
+    places = {scale.name: scale.spread(source.uniform(size=count)) for scale in extent.scales}
+    return states.assign(**places)
 
 
 def worst(forecast, states, read, level=0.9):
@@ -197,8 +203,10 @@ def worst(forecast, states, read, level=0.9):
         mean = forecast.predict(point, interval="mean", level=level).iloc[0]
         run = forecast.predict(point, interval="run", level=level).iloc[0]
         narrow, wide = mean["high"] - mean["low"], run["high"] - run["low"]
-        found += [abs(mean[name] - shown[name]) / narrow for name in ("estimate", "low", "high")]
-        found += [abs(run[name] - shown[f"run_{name}"]) / wide for name in ("low", "high")]
+        gaps = [(abs(mean[name] - shown[name]), narrow) for name in ("estimate", "low", "high")]
+        gaps += [(abs(run[name] - shown[f"run_{name}"]), wide) for name in ("low", "high")]
+        # What agrees to the last digit is right in an interval of no width, too.
+        found += [gap / width if gap else 0.0 for gap, width in gaps]
     return max(found)
 
 
@@ -216,10 +224,64 @@ def test_panel_agrees_with_predict_on_the_shipped_log(shipped):
     scales = list(scales_of(found).values())
     for one, packed in zip(found.outcomes.values(), page["metrics"], strict=True):
         assert len(packed["parts"]) == 4
-        states = random_states(one.lattice, 50, 3)
+        states = random_states(one.extent, 50, 3)
         read = unpacked(packed, scales, page["factors"]).read(states)
         assert worst(one.forecast, states, read) < ROUNDING
         assert one.replay.error < ROUNDING
+
+
+def test_the_shipped_log_pools_no_methods_and_schedules(shipped):
+    found = shipped.findings
+    frame = found.first.choice.best.problem.frame
+    by = ["origin", "schedule", "format", "method"]
+    assert list(found.factors) == by
+    assert not [n for n in found.first.choice.notes if "pooled" in n.sentence]
+    runs = set(frame[by].astype(str).itertuples(index=False, name=None))
+    for one in found.outcomes.values():
+        assert set(one.extent.combinations.itertuples(index=False, name=None)) == runs
+        assert len(one.extent.combinations) < np.prod([len(v) for v in found.factors.values()])
+    page = payload(found)
+    assert [f["name"] for f in page["factors"]] == by
+
+
+def test_levels_that_no_run_has_together_have_no_answer(shipped):
+    one = shipped.findings.first
+    every = pd.MultiIndex.from_product(one.extent.factors.values(), names=one.extent.factors)
+    states = every.to_frame(index=False).assign(examples=256.0, kept=0.5)
+    read = one.replay.read(states)
+    known = one.extent.has_runs(states)
+    assert 0 < known.sum() < len(known)
+    assert read[~known].isna().all(axis=None)
+    assert read[known].notna().all(axis=None)
+    assert (one.extent.support[~known] == 3).all()
+    assert (one.extent.support[known] < 3).all()
+    script = (files("scaling_laws.reporting") / "panel.js").read_text(encoding="utf-8")
+    assert "UNSEEN = 3;" in script
+    # The table for who has no script has the combinations of the log only.
+    assert "no run has these levels" not in shipped.html
+
+
+def test_a_metric_that_lacks_levels_says_so_in_the_table(shipped):
+    found = shipped.findings
+    outcomes = dict(found.outcomes)
+    one = outcomes["quiz"]
+    support = one.extent.support.copy()
+    support[one.extent.combinations.index[0]] = 3
+    outcomes["quiz"] = replace(one, extent=replace(one.extent, support=support))
+    assert "no run has these levels" not in fallback(found)
+    assert "no run has these levels" in fallback(replace(found, outcomes=outcomes))
+
+
+def test_a_curve_has_a_line_for_levels_with_runs_in_the_colour_of_the_fit(shipped):
+    one, found = shipped.findings.first, shipped.findings
+    scale = next(s for s in one.extent.scales if s.name == "kept")
+    ax = curves(one, scale, found.point, 0.9)
+    legend = ax.get_legend()
+    told = {t.get_text(): to_hex(h.get_color()).upper()
+            for t, h in zip(legend.get_texts(), legend.legend_handles, strict=True)}  # fmt: skip
+    looks = level_looks(one.choice.best.model.levels)
+    assert told == {level.replace("|", ", "): look[0] for level, look in looks.items()}
+    assert legend.get_title().get_text() == "origin, schedule, format, method"
 
 
 def test_page_of_the_shipped_log_is_small_and_says_how_well_it_agrees(shipped):
@@ -232,7 +294,7 @@ def test_page_of_the_shipped_log_is_small_and_says_how_well_it_agrees(shipped):
 
 def forecast_of(runs, laws, metric):
     forecast = sl.choose(laws, runs, metric).forecast
-    return forecast, lattice_of(forecast.best, {n: ("label", "r") for n in forecast.best.law.by})
+    return forecast, extent_of(forecast.best, {n: ("label", "r") for n in forecast.best.law.by})
 
 
 def chained(source, metric="task_f1"):
@@ -252,10 +314,10 @@ def chained(source, metric="task_f1"):
 
 def test_a_run_deep_in_a_chain_is_as_uncertain_as_predict_says():
     laws = [L.Compressed(k, by=FACTOR) for k in ("multiplicative", "additive")]
-    forecast, lattice = forecast_of(chained(2), laws, "task_f1")
-    replay = replay_of(forecast, lattice)
+    forecast, extent = forecast_of(chained(2), laws, "task_f1")
+    replay = replay_of(forecast, extent)
     assert any(part.stages.size and np.ptp(part.stages[1]) > 0 for part in replay.parts)
-    states = random_states(lattice, 50, 4)
+    states = random_states(extent, 50, 4)
     assert worst(forecast, states, replay.read(states)) < ROUNDING
 
 
@@ -263,9 +325,9 @@ def test_published_collapse():
     """A steep law of one axis without a factor."""
     points = sl.presets.load_points("qwen3-8b-pruned").frame
     rows = points[points["phase"].isin(["teacher", "distilled"])]
-    forecast, lattice = forecast_of(rows, [L.Collapse()], "mmlu")
-    states = random_states(lattice, 30, 1)
-    read = replay_of(forecast, lattice, level=0.8).read(states)
+    forecast, extent = forecast_of(rows, [L.Collapse()], "mmlu")
+    states = random_states(extent, 30, 1)
+    read = replay_of(forecast, extent, level=0.8).read(states)
     assert worst(forecast, states, read, level=0.8) < ROUNDING
 
 
@@ -291,25 +353,25 @@ def own_law(function):
 
 
 def test_a_plain_function_is_repeated():
-    forecast, lattice = forecast_of(*own_law(losses), "loss")
-    replay = replay_of(forecast, lattice)
+    forecast, extent = forecast_of(*own_law(losses), "loss")
+    replay = replay_of(forecast, extent)
     assert replay.log
-    states = random_states(lattice, 30, 6)
+    states = random_states(extent, 30, 6)
     assert worst(forecast, states, replay.read(states)) < ROUNDING
 
 
 def test_a_law_that_the_page_cannot_follow_is_refused():
-    forecast, lattice = forecast_of(*own_law(aliased), "loss")
+    forecast, extent = forecast_of(*own_law(aliased), "loss")
     with pytest.raises(Untold, match=r"aliased misses `predict` by .* more than 0.01"):
-        replay_of(forecast, lattice)
+        replay_of(forecast, extent)
 
 
 def test_more_numbers_than_fit_are_refused_with_what_to_ask():
-    forecast, lattice = forecast_of(*own_law(losses), "loss")
-    needed = replay_of(forecast, lattice).numbers
-    assert replay_of(forecast, lattice, most=needed).numbers == needed
+    forecast, extent = forecast_of(*own_law(losses), "loss")
+    needed = replay_of(forecast, extent).numbers
+    assert replay_of(forecast, extent, most=needed).numbers == needed
     with pytest.raises(Untold, match=f"needs {needed} numbers; with more than {needed - 1}"):
-        replay_of(forecast, lattice, most=needed - 1)
+        replay_of(forecast, extent, most=needed - 1)
 
 
 def test_the_page_says_why_there_is_no_what_if():
@@ -345,12 +407,12 @@ def test_support_is_told_at_the_nodes():
     runs = chained(3)
     # A format without many examples: with them it is a corner.
     runs = runs.select((runs.frame[FACTOR] == "label") | (runs.frame["examples"] < 30_000))
-    forecast, lattice = forecast_of(runs, [L.Compressed("additive", by=FACTOR)], "task_f1")
+    forecast, extent = forecast_of(runs, [L.Compressed("additive", by=FACTOR)], "task_f1")
     nodes = pd.MultiIndex.from_product(
-        [*lattice.factors.values(), *(s.values for s in lattice.scales)],
-        names=[*lattice.factors, *(s.name for s in lattice.scales)],
+        [*extent.factors.values(), *(s.values for s in extent.scales)],
+        names=[*extent.factors, *(s.name for s in extent.scales)],
     ).to_frame(index=False)
     words = forecast.predict(nodes)["support"]
-    told = np.array(["inside", "corner", "outside"])[lattice.support.ravel()]
+    told = np.array(["inside", "corner", "outside"])[extent.support.ravel()]
     assert (words.to_numpy() == told).all()
     assert set(told) == {"inside", "corner", "outside"}
