@@ -15,7 +15,14 @@ from scaling_laws.fitting import fit
 from scaling_laws.items import CLASS_METRICS
 from scaling_laws.laws.base import Law
 from scaling_laws.metrics import Metric, get_metric
-from scaling_laws.partial import Likelihood, Pooled, common_run_variance, likelihood, pool
+from scaling_laws.partial import (
+    Likelihood,
+    Pooled,
+    common_run_variance,
+    likelihood,
+    pool,
+    shared_run_variance,
+)
 from scaling_laws.result import Fit, Interval
 from scaling_laws.runs import Note, RunLog
 from scaling_laws.uncertainty import as_generator, student_t
@@ -198,7 +205,8 @@ def fit_classes(
     ``a_c ~ N(mean, spread^2)`` over classes c; mean and spread come from the profile likelihoods of
     the classes (see `partial`), then each class is fitted again with that as the prior of its
     exponent, while its limit and amplitude stay its own. A class with few test items borrows its
-    exponent from the others; one with many keeps its own.
+    exponent from the others; one with many keeps its own. So does one whose error is mostly that of
+    the runs, which all classes share: averaging over classes does not take it away.
 
     Parameters
     ----------
@@ -259,16 +267,35 @@ def fit_classes(
             f"{len(separate)} of {len(groups)} classes have a curve of their own; pooling needs "
             f"{_FEWEST}. {first[0]}: {first[1]}"
         )
-    common = common_run_variance(list(separate.values()))
-    likelihoods = {key: likelihood(one, name, common) for key, one in separate.items()}
+    several = list(separate.values())
+    common = common_run_variance(several)
+    shared = shared_run_variance(several, _runs(several), common)
+    likelihoods = {key: likelihood(one, name, common, shared) for key, one in separate.items()}
     pooled = pool(list(likelihoods.values()))
-    prior = {**options.pop("prior", {}), name: pooled.prior}
-    fits = {
-        key: fit(law, groups[key], chosen, prior=prior, rng=seed[key], **options)
-        for key in separate
-    }
+    given: Mapping[str, tuple[float, float]] = options.pop("prior", None) or {}
+    fits: dict[Any, Fit] = {}
+    for key, one in separate.items():
+        prior = pooled.prior_of(likelihoods[key])
+        if prior is not None:
+            both = {**given, name: prior}
+            one = fit(law, groups[key], chosen, prior=both, rng=seed[key], **options)
+        fits[key] = one
     notes += _notes(fits, likelihoods, small)
     return ClassFits(fits, separate, likelihoods, small, pooled, name, by, frame, tuple(notes))
+
+
+def _runs(fits: list[Fit]) -> list[NDArray[np.intp]]:
+    """Return the code of each row's run: by ``run_id``, or where none is logged by its axes."""
+    keys: list[list[Any]] = []
+    for one in fits:
+        frame = one.problem.frame
+        named = "run_id" in frame and bool(frame["run_id"].notna().all())
+        columns = ["run_id"] if named else [a.name for a in one.law.axis_list()]
+        if not named and "seed" in frame:
+            columns.append("seed")
+        keys.append(list(frame[columns].astype(str).agg("|".join, axis=1)))
+    codes, _ = pd.factorize(np.array([key for part in keys for key in part], object))
+    return np.split(codes.astype(np.intp), np.cumsum([len(part) for part in keys])[:-1])
 
 
 def _first_shape(law: Law) -> str:
@@ -322,6 +349,15 @@ def _notes(
         told = "; ".join(f"{key}: {why.removesuffix('.')}" for key, why in small.items())
         sentence = f"No curve of their own, so they stay with the pooled law ({len(small)}): "
         notes.append(Note("small_classes", "warning", f"{sentence}{told}."))
+    share = float(np.median([one.shared for one in likelihoods.values()]))
+    if share > 0:
+        alone = sum(one.shared >= 0.5 for one in likelihoods.values())
+        left = f" {alone} of {len(likelihoods)} are left to their own runs." if alone else ""
+        sentence = (
+            f"Classes of a run err together: up to {share:.0%} of the variance of an exponent is "
+            f"an error that they share, which pooling does not take away.{left}"
+        )
+        notes.append(Note("shared_errors", "info", sentence))
     blank = [str(key) for key, one in likelihoods.items() if np.isnan(one.se)]
     if blank:
         sentence = f"Their runs alone set no end to the exponent ({len(blank)}): "

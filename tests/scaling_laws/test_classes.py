@@ -6,7 +6,14 @@ import pytest
 
 import scaling_laws as sl
 from scaling_laws.items import CLASS_METRICS
-from scaling_laws.partial import Likelihood, common_run_variance, likelihood, pool
+from scaling_laws.partial import (
+    Likelihood,
+    common_run_variance,
+    likelihood,
+    pool,
+    shared_run_variance,
+)
+from tests.benchmarks import classes_table
 
 EXAMPLES = np.array([100, 300, 1000, 3000, 10_000, 30_000, 100_000])
 CENTRE = float(np.exp(np.log(EXAMPLES).mean()))
@@ -134,6 +141,92 @@ def test_the_likelihood_is_that_of_refits():
         )  # fmt: skip
         drop = held.objective - best.objective
         assert np.interp(value, found.grid, found.drop) == pytest.approx(drop, rel=0.1, abs=0.01)
+
+
+# --- classes that err together --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_noise_that_classes_share_is_found(share):
+    """Of 40 runs, 37 degrees: an error of sqrt(2 / 37) of a shared variance, over four logs."""
+    rng = np.random.default_rng(1)
+    examples = np.geomspace(1e2, 1e6, 40).round()
+    runs = [np.arange(40)] * 8
+    found = []
+    for _ in range(4):
+        common = rng.normal(size=40) * np.sqrt(share)
+        fits = []
+        for a in rng.uniform(0.3, 0.5, 8):
+            error = 0.01 * (common + rng.normal(size=40) * np.sqrt(1 - share))
+            loss = (1 + (examples / 1e4) ** -a) * np.exp(error)
+            rows = pd.DataFrame({"examples": examples, "loss": loss})
+            fits.append(sl.fit(sl.laws.Power(), rows, "loss", objective="squares"))
+        found.append(shared_run_variance(fits, runs, common_run_variance(fits)) / 1e-4)
+    # What classes have of their own leaves 28 products of pairs, each of error sqrt(1 / 37).
+    error = np.sqrt((2 * share**2 + (1 - share**2) / 28) / 37 / 4)
+    assert abs(np.mean(found) - share) < 3 * error + 0.02
+
+
+def test_with_two_degrees_all_noise_may_be_shared():
+    """Four sizes leave one degree beside three parameters."""
+    examples = np.geomspace(1e2, 1e6, 4).round()
+    fits = []
+    for a in (0.3, 0.4, 0.5):
+        loss = (1 + (examples / 1e4) ** -a) * np.exp([0.01, -0.01, 0.01, -0.01])
+        rows = pd.DataFrame({"examples": examples, "loss": loss})
+        fits.append(sl.fit(sl.laws.Power(), rows, "loss", objective="squares"))
+    assert shared_run_variance(fits, [np.arange(4)] * 3, 1e-4) == 1e-4
+    assert shared_run_variance(fits, [np.arange(4) + 4 * i for i in range(3)], 1e-4) == 0
+
+
+def test_runs_are_known_by_their_name_or_their_size():
+    log, _ = simulated(4, classes=3)
+    named = sl.fit_classes(sl.laws.Power(), log)
+    plain = sl.fit_classes(sl.laws.Power(), log.drop(columns="run_id"))
+    apart = sl.fit_classes(sl.laws.Power(), log.assign(run_id=np.arange(len(log))))
+    shares = [[x.shared for x in one.likelihoods.values()] for one in (named, plain, apart)]
+    assert shares[0] == shares[1]
+    assert shares[2] == [0, 0, 0]
+
+
+def test_pooling_knows_what_classes_share():
+    """Normal likelihoods of 13 classes, two fifths of whose variance is one error of all.
+
+    Coverage of 40 logs, at nominal .90, has an error of .03 (classes of a log err together), and
+    without the share it is .68.
+    """
+    rng = np.random.default_rng(0)
+    grid, sd, share = np.geomspace(0.01, 3, 600), 0.05, 0.4
+    covered = []
+    for _ in range(40):
+        true = 0.4 + 0.03 * rng.normal(size=13)
+        error = np.sqrt(share) * rng.normal() + np.sqrt(1 - share) * rng.normal(size=13)
+        best = true + sd * error
+        ones = [Likelihood(grid, ((grid - m) / sd) ** 2 / 2, m, share) for m in best]
+        pooled = pool(ones)
+        mean, spread = pooled.prior_of(ones[0])
+        weight = spread**2 / (spread**2 + sd**2)
+        middle = weight * best + (1 - weight) * mean
+        covered.append(np.mean(np.abs(middle - true) <= 1.645 * sd * np.sqrt(weight)))
+    assert abs(np.mean(covered) - 0.9) < 3 * np.std(covered) / np.sqrt(40)
+
+
+def test_classes_whose_error_is_that_of_the_runs_are_left_alone():
+    cell = classes_table.Cell(5, 10**6, "small", shared=True)
+    log, _ = classes_table.simulated(cell, np.random.default_rng(2))
+    found = sl.fit_classes(sl.laws.Power(), log)
+    (note,) = (n.sentence for n in found.notes if n.code == "shared_errors")
+    assert "5 of 5 are left to their own runs" in note
+    assert all(found[key] is found.separate[key] for key in found.fits)
+    alone = [one.se for one in found.likelihoods.values()]
+    assert found.pooled.se > 0.9 * np.median(alone)  # five classes know the mean no better than one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", classes_table.CELLS, ids=lambda c: c.name)
+def test_coverage_of_classes(cell):
+    table = classes_table.study(cell, max(40, 800 // cell.classes), seed=1)
+    assert classes_table.failures(cell, table) == []
 
 
 # --- classes without a curve ----------------------------------------------------------------------
