@@ -7,6 +7,11 @@ interval within 86-96 % at 12 units or fewer and 86-94 % above, median width of 
 ``--further`` takes the forms with more parameters instead: interaction, plateau, and curves that
 bend. ``--outside`` fits another form than the truth: no limits, since no interval covers a wrong
 form.
+
+``--keep FILE`` writes every finished cell to a file of JSON lines and does not run those again that
+it holds with the same settings, so that a study may be stopped and gone on with; begin a new file
+when the library changes. ``--markdown`` prints the summary of the README, and lines of cells to
+stderr.
 """
 
 from __future__ import annotations
@@ -17,10 +22,13 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 import argparse
+import json
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -196,37 +204,126 @@ def failures(table: pd.DataFrame, cell: Cell) -> list[str]:
     return out
 
 
+def settings(cell: Cell, logs: int, seed: int, wrong: bool) -> dict[str, object]:
+    """What a kept cell was run with, the library's release among it."""
+    return {"cell": cell.name, "logs": logs, "seed": seed, "outside": wrong,
+            "version": sl.__version__}  # fmt: skip
+
+
+def kept(path: Path) -> list[dict]:
+    """Cells of a file of JSON lines; a line cut off by a stop in the middle of it is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < len(lines):
+        print(f"{path}: the last line was cut off; its cell runs again", file=sys.stderr)
+        path.write_text("".join(whole), encoding="utf-8")
+    return [json.loads(line) for line in whole]
+
+
+def tables(
+    cells: Sequence[Cell],
+    logs: int,
+    seeds: Mapping[Cell, int],
+    wrong: bool,
+    jobs: int,
+    keep: Path | None,
+) -> Iterator[tuple[Cell, pd.DataFrame]]:
+    """Yield each cell with its table, the kept ones first, others as they are done."""
+    asked = [settings(cell, logs, seeds[cell], wrong) for cell in cells]
+    known = kept(keep) if keep else []
+    left: list[int] = []
+    for i, cell in enumerate(cells):
+        rows = next((x["rows"] for x in known if x["settings"] == asked[i]), None)
+        if rows is None:
+            left.append(i)
+        else:
+            yield cell, pd.DataFrame(rows)
+    if keep:
+        print(f"{len(cells) - len(left)} of {len(cells)} cells kept in {keep}", file=sys.stderr)
+    with ProcessPoolExecutor(jobs) as pool:
+        running = {pool.submit(run, cells[i], logs, asked[i]["seed"], wrong): i for i in left}
+        for job in as_completed(running):
+            i, table = running[job], job.result()
+            if keep:
+                # NaN as null, so that the file is JSON.
+                rows = json.loads(table.to_json(orient="records", double_precision=15))
+                with keep.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"settings": asked[i], "rows": rows}) + "\n")
+            yield cells[i], table
+
+
+def markdown(found: Sequence[tuple[Cell, pd.DataFrame]]) -> str:
+    """The README's summary: ranges over test sets and places, a row a truth, dependence, size."""
+    lines = ["| truth | runs | units | curve | new run | new score | width / oracle |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    rows: dict[tuple[str, str, int], list[pd.DataFrame]] = {}
+    for cell, table in found:
+        kind = "chained" if cell.chained else "independent"
+        rows.setdefault((cell.truth, kind, cell.units), []).append(table)
+    for (truth, kind, units), parts in rows.items():
+        both = pd.concat(parts)
+        percent = [_range(100 * both.loc[both["interval"] == k, "coverage"], 1) for k in KINDS]
+        width = _range(both.loc[both["interval"] == "mean", "oracle"], 2)
+        lines.append(f"| {truth} | {kind} | {units} | {' | '.join([*percent, width])} |")
+    return "\n".join(lines)
+
+
+def _range(values: pd.Series, digits: int) -> str:
+    """Smallest and largest; losses have no score."""
+    values = values.dropna().astype(float)
+    return f"{values.min():.{digits}f}-{values.max():.{digits}f}" if len(values) else "–"
+
+
+def outlying(found: Sequence[tuple[Cell, pd.DataFrame]]) -> str:
+    """How many figures lie outside the limits as they stand, simulation error or not."""
+    every = pd.concat([table.assign(low=cell.limits[0], high=cell.limits[1])
+                       for cell, table in found], ignore_index=True)  # fmt: skip
+    out = every[(every["coverage"] < every["low"]) | (every["coverage"] > every["high"])]
+    named = "; ".join(f"{100 * row.coverage:.1f} %: {row.cell} {row.where} {row.interval}"
+                      for row in out.itertuples())  # fmt: skip
+    return f"{len(out)} of {len(every)} figures outside the limits{': ' * bool(named)}{named}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; exit 1 if a limit is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", type=int, default=2000)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--cell", default="")
+    parser.add_argument("--cell", default="", help="cells whose name holds this")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--further", action="store_true", help="forms with more parameters")
     parser.add_argument("--outside", action="store_true", help="fit a form that is not the truth")
+    parser.add_argument("--keep", type=Path, help="file of finished cells, to go on from")
+    parser.add_argument("--markdown", action="store_true", help="print the README's summary")
     asked = parser.parse_args(arguments)
     every = FURTHER if asked.further else CELLS
     if asked.outside:
         every = [Cell(truth, 10_000, False, units) for truth in OUTSIDE for units in SIZES]
     cells = [c for c in every if asked.cell in c.name]
-    begin, broken = time.perf_counter(), []
-    with ProcessPoolExecutor(asked.jobs) as pool:
-        jobs = [
-            pool.submit(run, cell, asked.logs, asked.seed + i, asked.outside)
-            for i, cell in enumerate(cells)
-        ]
-        for cell, job in zip(cells, jobs, strict=True):
-            table = job.result()
-            broken += [] if asked.outside else failures(table, cell)
-            print(line_of(cell, table), flush=True)
-    print(
-        f"{len(cells)} cells, {asked.logs} logs each, {time.perf_counter() - begin:.0f} s; "
-        "coverage mean/run/score in %, (width of mean over the oracle's)"
-    )
+    if not cells:
+        parser.error(f"--cell {asked.cell!r}: no cell has this name; one is {every[0].name!r}")
+    # By its place among all: a cell asked for alone is the same study.
+    seeds = {cell: asked.seed + number for number, cell in enumerate(every)}
+    begin, found = time.perf_counter(), []
+    for cell, table in tables(cells, asked.logs, seeds, asked.outside, asked.jobs, asked.keep):
+        found.append((cell, table))
+        # Cells come as they are done: a study of hours says how far it is.
+        print(line_of(cell, table), file=sys.stderr if asked.markdown else sys.stdout, flush=True)
+    found.sort(key=lambda one: cells.index(one[0]))
+    if asked.markdown:
+        print(markdown(found))
+    else:
+        print(
+            f"{len(cells)} cells, {asked.logs} logs each, {time.perf_counter() - begin:.0f} s; "
+            "coverage mean/run/score in %, (width of mean over the oracle's)"
+        )
     if asked.outside:
         print("another form than the truth was fitted: no limits apply")
         return 0
+    print(outlying(found))
+    broken = [sentence for cell, table in found for sentence in failures(table, cell)]
     print("\n".join(broken) if broken else "all limits hold")
     return int(bool(broken))
 
