@@ -73,7 +73,8 @@ def certify(problem: Problem, fit: Estimate, *, starts: int, seed: int) -> Certi
 
     model = problem.model
     y, held = problem.y, ~fit.free
-    unit = qmc.Sobol(model.p, seed=seed).random(starts)
+    # Sobol points come in powers of two; any number of the first ones are as even as they can be.
+    unit = qmc.Sobol(model.p, seed=seed).random_base2((starts - 1).bit_length())[:starts]
     theta = np.where(held, fit.theta, placed(model, y, unit))
     half = (starts + 1) // 2
     theta[:half] = along_curve(model, y, theta[:half], unit[:half], held)

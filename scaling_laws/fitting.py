@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any, SupportsIndex, cast
 
 import numpy as np
@@ -25,6 +26,8 @@ __all__ = ["FitTable", "fit", "fit_each", "transfer", "update"]
 
 # Scatter of transferred runs that chance explains less often than this is told.
 _RARE = 0.05
+_OBJECTIVES = ("huber", "squares")
+_LINKS = ("log", "logit", "identity")
 
 
 def fit(
@@ -96,8 +99,11 @@ def fit(
     ValueError
         For missing columns, no usable rows, or fewer rows than free parameters.
     """
+    _check_options(objective, delta, link, starts)
     wanted = pick_metric(metric, data, link)
     log = as_log(data, wanted, columns)
+    if not len(log.frame):
+        raise ValueError(f"{log.source}: no row of the log can be used.{_refused(log)}")
     chosen = wanted or _only_metric(log)
     made = law if isinstance(law, Law) else _from_callable(law, log, chosen)
     constraints = parse(parameters, prior)
@@ -114,7 +120,11 @@ def fit(
         where=where,
         local=not constraints.needs_printed_scale(made),
     )
-    problem, found = estimate(problem, constraints, objective=objective, delta=delta)
+    try:
+        problem, found = estimate(problem, constraints, objective=objective, delta=delta)
+    except ValueError as why:
+        lost = "".join(f" {n.sentence}" for n in problem.notes if n.code != "rejected_rows")
+        raise ValueError(f"{why}{lost}{_refused(log)}") from None
     settings = {
         "objective": objective,
         "delta": delta,
@@ -123,6 +133,35 @@ def fit(
         "level": 0.9,
     }
     return Fit(problem.model.law, problem, found, constraints, settings, _seed(rng), log.source)
+
+
+def _check_options(objective: str, delta: float | str, link: str | None, starts: int) -> None:
+    if objective not in _OBJECTIVES:
+        raise ValueError(f"objective: {objective!r} is not one of {_listed(_OBJECTIVES)}.")
+    if link is not None and link not in _LINKS:
+        raise ValueError(
+            f"link: {link!r} is not one of {_listed(_LINKS)}; leave it out for the metric's own."
+        )
+    if delta != "auto" and not (isinstance(delta, Real) and float(delta) > 0):
+        raise ValueError(f"delta = {delta!r} must be positive, or 'auto'.")
+    if starts < 1:
+        raise ValueError(f"starts = {starts} must be 1 or more; 64 are the default.")
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(map(repr, words))
+
+
+def _refused(log: RunLog) -> str:
+    """Say which rows the reader refused: what to mend where none or too few are left."""
+    count = len(log.rejections)
+    if not count:
+        return ""
+    words = "row was" if count == 1 else "rows were"
+    return (
+        f" {count} {words} rejected; the first: {log.rejections[0].reason} (Options such as units "
+        "are those of sl.read_runs, whose .rejected lists them all.)"
+    )
 
 
 def _seed(rng: Any) -> int:
@@ -140,11 +179,19 @@ def _only_metric(log: RunLog) -> Metric:
     if len(present) == 1:
         return log.schema.metrics[present[0]]
     if not present:
-        raise ValueError("the log has no score; name the column with metric= or columns=.")
+        raise ValueError(
+            "the log has no score; name the column with metric= or columns=." + _refused(log)
+        )
     raise ValueError(f"the log has several scores: say which with metric=, one of {present}.")
 
 
+def _refuse_class(law: object) -> None:
+    if isinstance(law, type) and issubclass(law, Law):
+        raise TypeError(f"law: {law.__name__} is a class; write {law.__name__}().")
+
+
 def _from_callable(function: Callable[..., Any], log: RunLog, metric: Metric) -> Law:
+    _refuse_class(function)
     if not callable(function):
         raise TypeError(f"law: {function!r} is neither a Law nor a function.")
     names = list(inspect.signature(function).parameters)
