@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from scaling_laws.estimate import Estimate, refit
 from scaling_laws.kernel import Minimum, Objective
+from scaling_laws.nullspace import as_good
 from scaling_laws.problem import Problem
-from scaling_laws.ridge import refitted, rivals
+from scaling_laws.ridge import refitted
 from scaling_laws.variance import paule_mandel
 
 __all__ = ["Draws", "NoInterval", "Pooling", "half_wild", "leverage", "pooling", "relax"]
@@ -79,8 +80,8 @@ class Draws:
     steps : float
         Mean kernel steps a draw.
     rivals : array [m, p] or None
-        Fits as good as the estimate that draws started from too; None where the axes of the log
-        vary by themselves.
+        Fits as good as the estimate that draws started from too; None where the runs fix every
+        parameter.
     """
 
     theta: Array
@@ -137,7 +138,10 @@ def pooling(problem: Problem, e: Array, n_free: int, unit: str | None = None) ->
     between, within = c - n_free, problem.n - c
     f = p_value = float("nan")
     chosen = "run"
-    if within >= 2 and between >= 1:
+    if problem.copies and kind == "configuration":
+        # Runs that repeat one another to the last digit are one run, whatever a test would say.
+        chosen = kind
+    elif within >= 2 and between >= 1:
         from scipy.special import fdtrc
 
         mean = _unit_means(e, codes)
@@ -233,7 +237,7 @@ def half_wild(
             tolerance=_TOLERANCE,
         )
 
-    others = rivals(problem, fit, theta, lower)
+    others = as_good(problem, fit, theta, lower)
     found = refitted(again, theta, others, n)
     return Draws(found.theta, run_variance, "wild", rule, float(found.steps.mean()), others)
 

@@ -20,6 +20,7 @@ from scaling_laws.uncertainty import (
     NewRuns,
     as_generator,
     band,
+    check_level,
     levels_at,
     values_at,
 )
@@ -54,6 +55,7 @@ def predictions(
     Without draws the interval is missing, and everything else is told.
     """
     _known(interval)
+    check_level(level)
     codes, raw = coordinates(problem, points)
     out = estimates(problem, fit, points)
     new = _new_runs(problem, points, raw, population)

@@ -21,6 +21,9 @@ __all__ = ["Problem", "as_log", "build", "level_codes", "pick_metric", "speciali
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
+# Scores that differ by such a share are equal.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -76,6 +79,18 @@ class Problem:
         count -= alone
         words = f"{count} {kind}{'s' * (count != 1)}"
         return f"{words} and {alone} row{'s' * (alone != 1)} of none" if alone else words
+
+    @property
+    def copies(self) -> int:
+        """Rows with the score of another of their configuration; 0 where any replicate differs.
+
+        Fewer than two are none: scores of few test items agree by chance.
+        """
+        _, first, code = np.unique(self.configuration, return_index=True, return_inverse=True)
+        count = self.n - len(first)
+        off = np.abs(self.score - self.score[first][code])
+        same = bool((off <= _ROUNDING * np.abs(self.score)).all())
+        return count if same and count > 1 else 0
 
     @property
     def known(self) -> bool:
@@ -250,6 +265,11 @@ def level_codes(
     # Distinct words are few and looked up alone; one that is missing has the code -1 in both.
     which, distinct = pd.factorize(words)
     places = pd.Index(names).get_indexer(pd.Index(distinct))
+    if (places < 0).any():
+        # Columns with a gap hold whole numbers as 1.0: 1 is that level too.
+        alike = {_whole(name): place for place, name in enumerate(names)}
+        found = [alike.get(_whole(word), -1) for word in distinct]
+        places = np.where(places < 0, found, places)
     codes = np.asarray(np.append(places, -1)[which], np.intp)
     if (codes < 0).any():
         word = words.iloc[int(np.flatnonzero(codes < 0)[0])]
@@ -257,6 +277,13 @@ def level_codes(
             f"{'|'.join(by)} = {word!r} was not in the fitted log; it had {', '.join(names)}."
         )
     return codes, names
+
+
+def _whole(level: str) -> str:
+    """Return a level's words, whole numbers without their decimal point."""
+    return "|".join(
+        w[:-2] if w.endswith(".0") and w[:-2].isdigit() else w for w in level.split("|")
+    )
 
 
 def _usable(

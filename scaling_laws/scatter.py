@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from scaling_laws.estimate import Estimate
+from scaling_laws.halfwild import leverage, relax
 from scaling_laws.problem import Problem
 from scaling_laws.runs import Note
 
@@ -23,6 +25,10 @@ _NO_VARIANCE = 1e-300
 _ROUNDING = 1e-9
 # The form is said to misfit where pure error rejects it at this level.
 _MISFIT_P = 0.01
+# A run is said to lie off where as far a one is rarer than this in logs of as many.
+_OUTLIER_P = 0.01
+# Standard deviations in a median absolute deviation of normal errors.
+_MAD = 1.4826
 # Scatter is said to differ, along an axis or between units, where a test rejects that it does not.
 UNEQUAL_P = 0.05
 
@@ -53,8 +59,10 @@ class LackOfFit:
 def lack_of_fit(problem: Problem, fit: Estimate) -> LackOfFit | None:
     """Test the curve by pure error, on errors as the fit weighs them.
 
-    None without replicates, and where the curve passes through every run.
+    None without replicates that scatter, and where the curve passes through every run.
     """
+    if problem.copies or _exact(problem, fit):
+        return None
     codes = np.unique(problem.configuration, return_inverse=True)[1]
     n, c = problem.n, int(codes.max()) + 1
     between, within = c - int(fit.free.sum()) + fit.priors, n - c
@@ -62,15 +70,22 @@ def lack_of_fit(problem: Problem, fit: Estimate) -> LackOfFit | None:
         return None
     from scipy.special import fdtrc
 
-    residual = problem.y - problem.model.residual_mean(fit.theta[None])[0]
-    if np.abs(residual).max() <= _ROUNDING * np.abs(problem.y).max():
-        return None
-    z = _own(problem, fit, residual)
+    z = _own(problem, fit, _residual(problem, fit))
     total, pure = float(z @ z), _within(problem, fit, z, codes)
     # Seeds that agree to the last digit leave rounding as the only noise.
     f = (total - pure) / between / max(pure / within, 1e-12 * total, _NO_VARIANCE)
     variance = max(f - 1.0, 0.0) * c / n
     return LackOfFit(f, float(fdtrc(between, within, max(f, 0.0))), variance / (variance + 1.0))
+
+
+def _residual(problem: Problem, fit: Estimate) -> Array:
+    return problem.y - problem.model.residual_mean(fit.theta[None])[0]
+
+
+def _exact(problem: Problem, fit: Estimate) -> bool:
+    """Whether the curve passes through every run, to rounding."""
+    size = np.abs(_residual(problem, fit)).max()
+    return bool(size <= _ROUNDING * np.abs(problem.y).max())
 
 
 def _within(problem: Problem, fit: Estimate, z: Array, codes: NDArray[np.intp]) -> float:
@@ -95,6 +110,71 @@ def _misfit(problem: Problem, fit: Estimate) -> Iterator[Note]:
             f"{found.f:.2g}, p = {found.p_value:.2g}): {100 * found.share:.3g} % of the variance "
             "about it is lack of fit, or an error that runs of one configuration share. Try "
             "another form.",
+        )
+
+
+def _exact_notes(problem: Problem, fit: Estimate) -> Iterator[Note]:
+    """Tell of runs that do not scatter: about their configuration, or about the curve."""
+    name = problem.metric.name
+    if problem.copies:
+        yield Note(
+            "identical_runs",
+            "warning",
+            f"Runs of one configuration have the same {name} to the last digit ({problem.copies} "
+            "rows repeat another): one run logged again, or a seed that changes nothing. They say "
+            "nothing of the noise: intervals count configurations.",
+        )
+    several = problem.n > int(fit.free.sum()) and np.ptp(problem.score) > 0
+    if several and not problem.known and _exact(problem, fit):
+        yield Note(
+            "exact",
+            "warning",
+            f"The curve passes through every run to rounding, as no measured {name} would: there "
+            "is no scatter to take an interval from, so intervals have no width. Are these values "
+            "of a formula, or smoothed?",
+        )
+
+
+def _outlier(problem: Problem, fit: Estimate) -> Iterator[Note]:
+    """Tell of the run farthest off the curve of the others, if so far lies none of as many.
+
+    Least squares: the residual in standard errors of a fit without the run (externally studentised:
+    Cook & Weisberg 1982, section 2.2.2), Bonferroni over the runs. Huber: in robust ones.
+    """
+    nu = problem.n - int(fit.free.sum()) + fit.priors - 1
+    if nu < 2 or fit.chains is not None or problem.weights is not None or _exact(problem, fit):
+        return
+    from scipy.special import fdtrc
+
+    theta, lower = relax(problem, fit)
+    e = (problem.y - problem.model.residual_mean(theta[None])[0]) * fit.scale
+    h = (leverage(problem, fit, theta, fit.scale, lower) ** 2).sum(1)
+    # A run that alone fixes a parameter lies on the curve wherever it is.
+    off: Array = np.where(
+        h < 1.0 - _ROUNDING, np.abs(e) / np.sqrt(np.maximum(1.0 - h, _ROUNDING)), 0.0
+    )
+    i = int(off.argmax())
+    if np.isfinite(fit.delta):
+        sd = _MAD * float(np.median(np.abs(e))) * float(np.sqrt(problem.n / (nu + 1)))
+    else:
+        sd = float(np.sqrt(max(float(e @ e) - off[i] ** 2, 0.0) / nu))
+    if problem.known:
+        sd = max(sd, float(np.sqrt(fit.evaluation[i]) * fit.scale[i]))
+    errors = float(off[i]) / max(sd, _NO_VARIANCE)
+    p_value = problem.n * float(fdtrc(1, nu, errors**2))
+    if p_value < _OUTLIER_P:
+        row = problem.frame.iloc[i]
+        names = [*(a.name for a in problem.model.law.axis_list()), *problem.model.law.by]
+        words = [f"{v:g}" if isinstance(v, Real) else str(v) for v in (row[n] for n in names)]
+        at = ", ".join(f"{n} {word}" for n, word in zip(names, words, strict=True))
+        weighs = "with less weight" if np.isfinite(fit.delta) else "in full"
+        yield Note(
+            "outlier",
+            "warning",
+            f"One run lies {errors:.0f} standard errors off the curve of the others ({at}: "
+            f"{problem.metric.name} {problem.score[i]:.4g}; p = {p_value:.1g} for the farthest of "
+            f"{problem.n}): look at what happened to it. It counts {weighs}; mark it status = "
+            '"failed", or fit without it by where=.',
         )
 
 
@@ -137,6 +217,8 @@ def scatter_notes(problem: Problem, fit: Estimate) -> Iterator[Note]:
             f"Errors accumulate along chains (share {fit.chains.rho:.2f} is inherited); rows "
             "of a chain are weighted as one lineage.",
         )
+    yield from _exact_notes(problem, fit)
+    yield from _outlier(problem, fit)
     yield from _misfit(problem, fit)
     yield from _uneven(problem, fit, replicates)
 

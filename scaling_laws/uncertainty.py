@@ -15,8 +15,9 @@ from scaling_laws.estimate import Estimate, refit
 from scaling_laws.halfwild import Draws, NoInterval, half_wild
 from scaling_laws.kernel import Minimum
 from scaling_laws.model import Model
+from scaling_laws.nullspace import as_good
 from scaling_laws.problem import Problem
-from scaling_laws.ridge import ends, refitted, rivals
+from scaling_laws.ridge import ends, refitted
 from scaling_laws.span import PARALLEL, aside, inflation
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "NewRuns",
     "as_generator",
     "band",
+    "check_level",
     "levels_at",
     "printed",
     "quantile_ends",
@@ -86,7 +88,7 @@ def resample(
     def again(begin: Array) -> Minimum:
         return refit(problem, fit, begin, weights=weights, tolerance=1e-6)
 
-    others = rivals(problem, fit, fit.theta, model.lower)
+    others = as_good(problem, fit, fit.theta, model.lower)
     found = refitted(again, fit.theta, others, n)
     variance = np.full(n, fit.run_variance)
     return Draws(found.theta, variance, kind, None, float(found.steps.mean()), others)
@@ -114,11 +116,25 @@ def quantile_pair(values: Array, level: float) -> tuple[Array, Array]:
 
 
 def quantile_ranks(n: int, level: float) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
-    """Order statistics below and above the two quantiles of n values, and the share of the way."""
+    """Order statistics below and above the two quantiles of n values, and the share of the way.
+
+    Raises
+    ------
+    ValueError
+        For a level that is no share, such as 90 for 90 %.
+    """
+    check_level(level)
     tail = 0.5 * (1.0 - level)
     at: Array = np.array([tail, 1.0 - tail]) * (n - 1)
     below = np.floor(at).astype(np.intp)
     return below, np.minimum(below + 1, n - 1), at - below
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that is not within (0, 1)."""
+    if not 0.0 < level < 1.0:
+        percent = f" Write {level / 100:g}." if 1.0 < level < 100.0 else ""
+        raise ValueError(f"level = {level!r} must be within (0, 1).{percent}")
 
 
 def quantile_ends(below: Array, above: Array, share: Array) -> tuple[Array, Array]:
@@ -134,6 +150,7 @@ def student_t(df: float, level: float) -> float:
     """Two-sided quantile of Student's t (normal for infinite df)."""
     from scipy.special import ndtri, stdtrit
 
+    check_level(level)
     tail = 0.5 * (1.0 + level)
     return float(stdtrit(df, tail)) if np.isfinite(df) else float(ndtri(tail))
 
@@ -182,7 +199,8 @@ def levels_at(problem: Problem, draws: Draws, raw: Mapping[str, Array], level: f
     its share of the draws, ``1 - (1 - level) / m``.
     """
     out = np.full(len(next(iter(raw.values()))), level)
-    if draws.rivals is None or max(inflation(problem.frame, list(raw)).values()) < PARALLEL:
+    together = max(inflation(problem.frame, list(raw)).values(), default=1.0)
+    if draws.rivals is None or together < PARALLEL:
         return out
     off = aside(problem.frame, raw) > 1.0
     return np.where(off, 1.0 - (1.0 - level) / len(ends(draws.rivals)), out)
@@ -251,6 +269,9 @@ def values_at(
 ) -> Array:
     """Return draws of the metric ``[rows, draws]`` at the model's rows."""
     values = model.residual_mean(draws.theta).T
+    if model.link.kind == "log":
+        # A draw with an open limit may fall below 0 far from the data: 0 is as far as is legal.
+        values = np.where(np.isnan(values), -np.inf, values)
     if interval != "mean" or new.common:
         values = _new_run(problem, fit, draws, values, interval, rng, new)
     if model.link.kind == "log":
