@@ -14,6 +14,7 @@ import pandas as pd
 from scaling_laws.runs import Run
 from scaling_laws.show import number, references_of
 from scaling_laws.show_validation import held_words
+from scaling_laws.spent import spent_words
 from scaling_laws.version import VERSION
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _training(fit: Fit) -> dict[str, str]:
         "repeated data": _repeats(frame),
         "hyperparameters": _hyperparameters(fit),
         "seeds": _seeds(fit),
-        "compute": _compute(frame),
+        "compute": spent_words(frame),
     }
 
 
@@ -186,13 +187,6 @@ def _seeds(fit: Fit) -> str:
     count = frame["seed"].nunique() if _logged(frame, "seed") else 0
     seeds = f"{count} seed{'s' * (count > 1)}" if count else f"seeds {_UNKNOWN}"
     return f"{seeds}; at most {most} row{'s' * (most > 1)} a configuration"
-
-
-def _compute(frame: pd.DataFrame) -> str:
-    if not _logged(frame, "gpu_hours"):
-        return _UNKNOWN
-    machine = f" on {_words(frame['machine'])}" if _logged(frame, "machine") else ""
-    return f"{frame['gpu_hours'].sum():.4g} GPU-hours in these rows{machine}"
 
 
 # --- the data points ------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ import pandas as pd
 from scaling_laws.answers import answers_of
 from scaling_laws.latex import latex_escaped
 from scaling_laws.show import markdown
-from scaling_laws.spent import spent_words
 from scaling_laws.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -132,7 +131,6 @@ def card_of(fit: Fit, holdout: Holdout | None = None) -> Card:
             f"{fit.metric.name}; pass a hold-out of {fit.metric.name}."
         )
     told = answers_of(fit, holdout)
-    told["Training runs"]["compute"] = spent_words(fit.problem.frame)
     entries = [
         Entry(section, question, _line(answer))
         for section, answers in told.items()

@@ -120,7 +120,7 @@ def _keys(fits: Mapping[str, Fit], name: str) -> list[str]:
     if all("run_id" in f and f["run_id"].notna().all() and f["run_id"].is_unique for f in frames):
         return [str(v) for v in mine["run_id"]]
     common = [c for c in mine.columns if all(c in f.columns for f in frames)]
-    words = mine[common].astype(str).agg("|".join, axis=1)
+    words = mine[common].map(str).agg("|".join, axis=1)
     return [f"{w}#{k}" for w, k in zip(words, words.groupby(words).cumcount(), strict=True)]
 
 

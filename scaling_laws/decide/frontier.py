@@ -253,7 +253,7 @@ def _result(joint: Joint, frame: pd.DataFrame, costs: tuple[str, ...], draws: in
         if len(likely)
         else f"None of {len(frame)} candidates is on the front with a probability of one half."
     )
-    notes: list[Note] = []
+    notes: list[Note] = [*joint.left_out]
     if draws < joint.count:
         sentence = (
             f"Fronts of {draws} of {joint.count} draws were taken: a probability has a standard "

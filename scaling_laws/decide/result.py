@@ -60,6 +60,8 @@ class View:
         Ends of the interval of `y`.
     by : str or None
         A colour a level.
+    levels : tuple of str
+        All levels that colours are given to, where the table has some of them.
     style : {"line", "points", "bars"}
         Bars lie: the words of `x` label them from above.
     log_x, log_y : bool
@@ -86,6 +88,7 @@ class View:
     lines: Mapping[str, float] = field(default_factory=dict[str, float])
     marks: Mapping[str, float] = field(default_factory=dict[str, float])
     table: pd.DataFrame | None = field(default=None, repr=False, compare=False)
+    levels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -283,7 +283,7 @@ class _Asked:
             notes += support_notes(self.joint, pd.DataFrame([at]))
         return Result(
             question=self._question(), answer=self._words(best, frame), frame=frame,
-            view=self._view(best if found else None), values=values, found=found,
+            view=self._view(frame, best if found else None), values=values, found=found,
             reason=partial(self._why, frame, best), notes=notes,
         )  # fmt: skip
 
@@ -341,12 +341,15 @@ class _Asked:
         ]
         return ", ".join(parts) + f" of {len(frame)} candidates"
 
-    def _view(self, best: Mapping[str, Any] | None) -> View:
+    def _view(self, frame: pd.DataFrame, best: Mapping[str, Any] | None) -> View:
         column = _COLUMN[self.by]
-        labels = {"size": "parameters or fraction kept", "price": "dollars a million requests",
-                  "latency_ms": "latency, ms"}  # fmt: skip
+        size = "parameters" if "params" in frame else "fraction kept"
+        labels = {"size": size, "price": "dollars a million requests", "latency_ms": "latency, ms"}
+        # The factor whose levels differ among the candidates, if any does.
+        factors = self.joint.factors
+        by = next((f for f in factors if frame[f].nunique() > 1), next(iter(factors), None))
         return View(
-            column, "probability", by=next(iter(self.joint.factors), None), style="points",
+            column, "probability", by=by, levels=factors.get(by or "", ()), style="points",
             log_x=True, x_label=labels[column], y_label="probability of meeting the targets",
             lines={f"confidence {self.confidence:g}": self.confidence},
             marks={} if best is None else {"answer": float(best[column])},

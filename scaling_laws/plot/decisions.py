@@ -67,7 +67,8 @@ def _looks(found: Result) -> dict[str, tuple[str, str]]:
     if by is None:
         return level_looks([""])
     tables = (found.frame, found.view.table)
-    return level_looks(v for t in tables if t is not None and by in t for v in t[by])
+    seen = [v for t in tables if t is not None and by in t for v in t[by]]
+    return level_looks([*found.view.levels, *seen])
 
 
 def _numbers(part: pd.DataFrame, column: str | None) -> Any:
