@@ -25,6 +25,7 @@ QUESTIONS = {
     "next_runs": lambda f: sl.decide.next_runs(
         f, NEW.assign(gpu_hours=1.0), question={"examples": 1e5, "kept": 0.5, "format": "cot"}
     ),
+    "pareto": lambda f: sl.decide.pareto(f, NEW.assign(price=[1.0, 2.0])),
     "surprise": lambda f: sl.decide.surprise(f, NEW.assign(task_accuracy=[0.6, 0.7])),
 }
 
