@@ -178,6 +178,63 @@ def _outlier(problem: Problem, fit: Estimate) -> Iterator[Note]:
         )
 
 
+def _neighbours(problem: Problem) -> NDArray[np.intp]:
+    """Return pairs ``[2, m]`` of rows next to one another along an axis, all else the same."""
+    x = [problem.frame[a.name].to_numpy(dtype=float) for a in problem.model.law.axis_list()]
+    pairs: list[NDArray[np.intp]] = []
+    for k, along in enumerate(x):
+        others = [*x[:k], *x[k + 1 :], problem.model.codes]
+        order = np.lexsort((along, *others))
+        same = np.ones(problem.n - 1, bool)
+        for other in others:
+            same &= np.diff(other[order]) == 0
+        pairs.append(np.stack([order[:-1][same], order[1:][same]]))
+    return np.concatenate(pairs, axis=1)
+
+
+def _alike(problem: Problem, fit: Estimate, replicates: int) -> Iterator[Note]:
+    """Tell of neighbours that err alike, where no replicates can show a misfit or a shared error.
+
+    Von Neumann's ratio ``sum over pairs (e_i - e_j)^2 / sum e^2``, its distribution under the fit
+    by the two moments of a beta (Durbin & Watson 1951, Biometrika 38, 159).
+    """
+    i, j = _neighbours(problem)
+    nu = problem.n - int(fit.free.sum())
+    if replicates or fit.chains is not None or problem.weights is not None:
+        return
+    if nu < 3 or len(i) < nu or _exact(problem, fit):
+        return
+    from scipy.special import betainc
+
+    theta, lower = relax(problem, fit)
+    e = (problem.y - problem.model.residual_mean(theta[None])[0]) * fit.scale
+    a = leverage(problem, fit, theta, fit.scale, lower)
+    degree = np.bincount(np.concatenate([i, j]), minlength=problem.n).astype(float)
+    # With M = 1 - a a' and L the Laplacian of the pairs: the traces of M L and of (M L)^2.
+    inner = (a[i] - a[j]).T @ (a[i] - a[j])
+    la = degree[:, None] * a
+    np.subtract.at(la, i, a[j])
+    np.subtract.at(la, j, a[i])
+    first = 2.0 * len(i) - float(np.trace(inner))
+    second = float((degree**2).sum() + 2.0 * len(i) - 2.0 * (la**2).sum() + (inner**2).sum())
+    rank = float(problem.n - a.shape[1])
+    top = 2.0 * float(degree.max())
+    mean = first / rank / top
+    variance = 2.0 * (second - first**2 / rank) / (rank * (rank + 2.0)) / top**2
+    size = mean * (1.0 - mean) / variance - 1.0
+    ratio = float(((e[i] - e[j]) ** 2).sum() / (e @ e))
+    p_value = float(betainc(mean * size, (1.0 - mean) * size, min(ratio / top, 1.0)))
+    if p_value < _MISFIT_P:
+        yield Note(
+            "neighbours_alike",
+            "warning",
+            f"Neighbouring runs lie off the curve to the same side more than chance explains (p = "
+            f"{p_value:.1g}): the form misfits, or they share an error, as checkpoints of one "
+            "training do. Intervals take runs as independent and may be too narrow. Try another "
+            "form, or log what shares an error under one chain_id.",
+        )
+
+
 def scatter_notes(problem: Problem, fit: Estimate) -> Iterator[Note]:
     """Yield the notes on where the scatter comes from and on what it says of the form."""
     metric = problem.metric
@@ -204,7 +261,9 @@ def scatter_notes(problem: Problem, fit: Estimate) -> Iterator[Note]:
             "population=True adds the test set's own error.",
         )
     replicates = problem.n - len(np.unique(problem.configuration))
-    if replicates == 0 and not problem.known:
+    alike = tuple(_alike(problem, fit, replicates))
+    yield from alike
+    if replicates == 0 and not problem.known and not alike:
         yield Note(
             "no_lack_of_fit_test",
             "info",

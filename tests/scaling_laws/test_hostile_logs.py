@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import scaling_laws as sl
+from scaling_laws.scatter import scatter_notes
 
 SIZES = np.geomspace(1e3, 1e6, 8).round()
 
@@ -195,3 +196,41 @@ def test_a_whole_number_is_a_level_however_it_is_stored():
     assert len(set(one)) == 1
     with pytest.raises(ValueError, match="was not in the fitted log"):
         fit.predict(examples=1e4, seed=3)
+
+
+def kinked(sizes, seed):
+    rate = np.where(sizes < 5e4, 0.1, 0.5)
+    noise = np.random.default_rng(seed).standard_normal(len(sizes))
+    return pd.DataFrame(
+        {"examples": sizes, "loss": 3 * (sizes / 5e4) ** -rate * np.exp(0.01 * noise)}
+    )
+
+
+def test_a_form_that_misfits_is_told_without_replicates():
+    sizes = np.geomspace(1e3, 1e6, 12).round()
+    notes = told(sl.fit(sl.laws.Power(), kinked(sizes, 0)))
+    assert "the form misfits, or they share an error" in notes["neighbours_alike"]
+    assert "no_lack_of_fit_test" not in notes
+    notes = told(sl.fit(sl.laws.Broken(between=(1e3, 1e6)), kinked(sizes, 0)))
+    assert "neighbours_alike" not in notes
+
+
+@pytest.mark.parametrize("grid", [False, True])
+def test_the_right_form_is_rarely_said_to_misfit(grid):
+    """At 1 %, six or more of 100 have a chance of one in two thousand."""
+    if grid:
+        size, kept = (
+            a.ravel() for a in np.meshgrid([6e3, 25e3, 100e3, 400e3], [0.79, 0.58, 0.37, 0.16])
+        )
+        law, axes = sl.laws.Compressed(), {"examples": size, "kept": kept}
+        eta = 2.3 - 0.8 * (size / 5e4) ** -0.35 - 0.5 * (kept**-0.9 - 1)
+        score, name, sd = 1 / (1 + np.exp(-eta)), "task_f1", 0.01
+    else:
+        law, axes = sl.laws.Power(), {"examples": np.geomspace(1e3, 1e6, 12).round()}
+        score, name, sd = losses(axes["examples"], 0.0), "loss", 0.02
+    count = 0
+    for seed in range(100):
+        noise = sd * np.random.default_rng(seed).standard_normal(len(score))
+        fit = sl.fit(law, pd.DataFrame({**axes, name: score + noise}), name)
+        count += any(n.code == "neighbours_alike" for n in scatter_notes(fit.problem, fit.estimate))
+    assert count <= 5
