@@ -136,7 +136,7 @@ def _exact_notes(problem: Problem, fit: Estimate) -> Iterator[Note]:
 
 
 def _outlier(problem: Problem, fit: Estimate) -> Iterator[Note]:
-    """Tell of the run farthest off the curve of the others, if so far lies none of as many.
+    """Tell of runs so far off the curve as none of as many lie.
 
     Least squares: the residual in standard errors of a fit without the run (externally studentised:
     Cook & Weisberg 1982, section 2.2.2), Bonferroni over the runs. Huber: in robust ones.
@@ -158,23 +158,28 @@ def _outlier(problem: Problem, fit: Estimate) -> Iterator[Note]:
         sd = _MAD * float(np.median(np.abs(e))) * float(np.sqrt(problem.n / (nu + 1)))
     else:
         sd = float(np.sqrt(max(float(e @ e) - off[i] ** 2, 0.0) / nu))
-    if problem.known:
-        sd = max(sd, float(np.sqrt(fit.evaluation[i]) * fit.scale[i]))
-    errors = float(off[i]) / max(sd, _NO_VARIANCE)
-    p_value = problem.n * float(fdtrc(1, nu, errors**2))
-    if p_value < _OUTLIER_P:
+    # The test sets alone scatter by so much.
+    least = np.maximum(np.sqrt(fit.evaluation) * fit.scale, _NO_VARIANCE)
+    errors = off / np.maximum(sd, least)
+    p_value: Array = np.asarray(problem.n * fdtrc(1, nu, errors**2), float)
+    far = np.flatnonzero(p_value < _OUTLIER_P)
+    if not np.isfinite(fit.delta):
+        # Without the farthest run another may no longer be far: only of that one is told.
+        far = far[far == i]
+    if len(far):
         row = problem.frame.iloc[i]
         names = [*(a.name for a in problem.model.law.axis_list()), *problem.model.law.by]
         words = [f"{v:g}" if isinstance(v, Real) else str(v) for v in (row[n] for n in names)]
         at = ", ".join(f"{n} {word}" for n, word in zip(names, words, strict=True))
+        lies = "1 run lies" if len(far) == 1 else f"{len(far)} runs lie"
         weighs = "with less weight" if np.isfinite(fit.delta) else "in full"
         yield Note(
             "outlier",
             "warning",
-            f"One run lies {errors:.0f} standard errors off the curve of the others ({at}: "
-            f"{problem.metric.name} {problem.score[i]:.4g}; p = {p_value:.1g} for the farthest of "
-            f"{problem.n}): look at what happened to it. It counts {weighs}; mark it status = "
-            '"failed", or fit without it by where=.',
+            f"{lies} farther off the curve than the scatter of {problem.n} explains, the farthest "
+            f"{errors[i]:.0f} standard errors ({at}: {problem.metric.name} {problem.score[i]:.4g}; "
+            f"p = {p_value[i]:.1g}). Such a run counts {weighs}: look at what happened to it, and "
+            'where it failed mark it status = "failed".',
         )
 
 
