@@ -286,7 +286,11 @@ def _permute(
 
 
 def _turns(u: Array, y: Array, curves: Array) -> float:
-    """p-value of: no parabola with its vertex inside beats every monotone curve (F test)."""
+    """p-value of: no parabola with its vertex inside beats every monotone curve (F test).
+
+    Monotone are the shapes of `_curves`. An S or a step, which none of them follows, turns nowhere
+    either: a parabola that is no closer than isotonic regression counts for nothing.
+    """
     from scipy.special import fdtrc
 
     n = len(u)
@@ -294,7 +298,6 @@ def _turns(u: Array, y: Array, curves: Array) -> float:
         return 1.0
     centred = y - y.mean()
     total = float(centred @ centred)
-    monotone = total - float(((curves @ centred) ** 2).max())
     design = np.stack([np.ones(n), u, u * u], axis=1)
     solution, *_ = np.linalg.lstsq(design, y, rcond=None)
     rest = y - design @ solution
@@ -304,5 +307,18 @@ def _turns(u: Array, y: Array, curves: Array) -> float:
     vertex = -solution[1] / (2.0 * solution[2])
     if not 0.1 < vertex < 0.9:
         return 1.0
+    if parabola >= _isotonic(u, y):
+        return 1.0
+    monotone = total - float(((curves @ centred) ** 2).max())
     f = (monotone - parabola) / max(parabola / (n - 3), 1e-300)
     return float(fdtrc(1, n - 3, max(f, 0.0)))
+
+
+def _isotonic(u: Array, y: Array) -> float:
+    """Sum of squares that the closest rising or falling curve leaves."""
+    from scipy.optimize import isotonic_regression
+
+    _, level, count = np.unique(u, return_inverse=True, return_counts=True)
+    means = np.bincount(level, weights=y) / count
+    either = [isotonic_regression(means, weights=count, increasing=up).x for up in (True, False)]
+    return min(float(((y - x[level]) ** 2).sum()) for x in either)

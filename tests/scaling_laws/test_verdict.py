@@ -217,3 +217,29 @@ def test_what_is_flat_says_what_to_take_instead(by, instead):
     found = judge_problem(problem, "examples", np.random.default_rng(0))
     sentence = f"loss does not change with examples: leave examples out and take {instead}."
     assert (found.kind, found.sentence) == ("flat", sentence)
+
+
+def s_shaped(rng, n):
+    """Accuracy from .14 to .85 over the levels, counted on a few hundred items."""
+    rise = 1 / (1 + np.exp(-(2 - 2 * np.logspace(-0.7, 2.3, n) ** -0.4)))
+    return rng.binomial(300, rise) / 300
+
+
+def step(rng, n):
+    return np.where(np.arange(n) < n // 2, 0.2, 0.8) + 0.02 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("make", [s_shaped, step])
+@pytest.mark.parametrize("levels", [8, 12])
+def test_what_rises_and_flattens_does_not_turn(make, levels):
+    """A parabola is closer than every smooth shape; isotonic regression is closer still."""
+    logs = 300
+    slack = 3 * np.sqrt(0.05 * 0.95 / logs)
+    assert share(make, "non-monotone", levels, logs) <= 0.05 + slack
+
+
+def test_what_turns_is_still_seen_to():
+    def clear(rng, n):
+        return np.linspace(-1, 1, n) ** 2 + 0.02 * rng.normal(size=n)
+
+    assert share(clear, "non-monotone", 8, 100) == 1.0
