@@ -301,7 +301,7 @@ def _new_run(
     is_log = problem.model.link.kind == "log"
     if new.common:
         variance = _new_evaluation(problem, mean, new, is_log)
-        values = values + np.sqrt(variance) * rng.standard_normal((1, shape[1]))
+        values = _scattered(values, variance, rng.standard_normal((1, shape[1])))
     if interval == "mean":
         return values
     variance = np.broadcast_to(draws.run_variance, shape)
@@ -310,14 +310,20 @@ def _new_run(
         rho = fit.chains.rho
         place = position_of(fit.chains, seen, new.kept)
         variance = variance * (rho * place + 1.0 - rho)[:, None]
-    values = values + np.sqrt(variance) * rng.standard_normal(shape)
+    values = _scattered(values, variance, rng.standard_normal(shape))
     if interval == "score":
         if problem.metric.noise == "proportion" and new.items is not None and not is_log:
             n = new.items.astype(int)[:, None]
             return rng.binomial(n, np.clip(values, 0.0, 1.0)) / n
         variance = _new_evaluation(problem, values, new, is_log)
-        values = values + np.sqrt(variance) * rng.standard_normal(shape)
+        values = _scattered(values, variance, rng.standard_normal(shape))
     return values
+
+
+def _scattered(values: Array, variance: Array, normals: Array) -> Array:
+    """Add noise; a loss of 0, whose logarithm has no variance to speak of, stays 0."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isneginf(values), values, values + np.sqrt(variance) * normals)
 
 
 def _new_evaluation(problem: Problem, mean: Array, new: NewRuns, is_log: bool) -> Array:

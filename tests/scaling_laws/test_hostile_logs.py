@@ -82,6 +82,16 @@ def test_a_draw_that_falls_below_zero_far_from_the_data_counts_as_zero():
     assert far["low"].iloc[1] == 0
 
 
+def test_a_new_score_of_a_draw_at_zero_is_zero():
+    log = log_of(SIZES, 0.05, floor=0.0, rate=0.2)
+    fit = sl.fit(sl.laws.Power(), log.assign(loss_se=0.02))
+    at = pd.DataFrame({"examples": [1e12], "loss_se": [0.02]})
+    draws = fit.draws_at(at, "score")
+    assert np.isfinite(draws).all()
+    assert np.mean(draws == 0) > 0.2
+    assert fit.predict(at, interval="score")["low"].item() == 0
+
+
 @pytest.mark.parametrize("level", [90, 0, 1, -0.1, float("nan")])
 def test_a_level_is_a_share(level):
     fit = sl.fit(sl.laws.Power(), log_of(SIZES))
