@@ -11,6 +11,7 @@ import pytest
 from tests.notebooks.keep import METADATA
 from tests.notebooks.kernel import ROOT, execute
 from tests.notebooks.outputs import changes, kinds, texts
+from tests.notebooks.speed import slowness
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = {
@@ -18,7 +19,7 @@ NAMES = {
     "05_when_fits_go_wrong", "06_end_to_end",
 }  # fmt: skip
 LAST = "What this cannot tell you"
-# "Under 60 seconds" is meant of one quiet core.
+# "Under 60 seconds" is meant of one quiet core; other work slows the yardstick too.
 SECONDS = 60.0
 MACHINE = re.compile(
     r"(?<![\w.])/(?:tmp|home|root|work|usr|var|opt|mnt|private|Users)/|\b[A-Z]:\\\\"
@@ -54,11 +55,13 @@ def test_code_is_in_style(check):
 
 
 def test_runs_and_shows_what_it_showed(kept, tmp_path):
+    before = slowness()
     done = execute(kept, tmp_path)
-    print(f"{done.seconds:.1f} CPU seconds")
+    slow = 0.5 * (before + slowness())
+    print(f"{done.seconds:.1f} CPU seconds, {done.seconds / slow:.1f} of a quiet core")
     changed = changes(kept, done.notebook)
     assert not changed, "\n".join(changed)
-    assert done.seconds < SECONDS
+    assert done.seconds / slow < SECONDS
 
 
 def test_outputs_are_kept_as_they_came(kept):
