@@ -3,7 +3,7 @@
 Where curves are smooth, their values ``A [points, draws]`` have a low rank: ``A = T A[skeleton]``
 with an interpolative decomposition (Cheng, Gimbutas, Martinsson and Rokhlin 2005, SIAM J. Sci.
 Comput. 26(4), section 3) of a sample of draws. Nothing is known of the law; where the rank is not
-low, or the draws farthest from the others are not met, all values are evaluated.
+low, or what is checked is not met, all values are evaluated.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ __all__ = ["spanned"]
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 
-# Draws of the sample, the fewest points and draws worth it, draws on which the result is checked.
+# Draws of the sample, and the fewest points and draws worth it.
 _SAMPLE = 40
 _FEWEST = 96
-_CHECKED = 8
+# Points at which all draws are checked, and draws that are checked at all points.
+_PROBES, _CHECKED = 4, 8
 # Of the largest value: what the sample leaves out, and how far a checked value may lie off.
 _LEFT = 1e-11
-_OFF = 1e-8
+_OFF = 5e-9
 
 
 def spanned(evaluate: Callable[[Places, Places], Array], points: int, draws: int) -> Array | None:
@@ -59,17 +60,14 @@ def spanned(evaluate: Callable[[Places, Places], Array], points: int, draws: int
     weights = np.zeros((points, rank))
     weights[order[:rank]] = np.eye(rank)
     weights[order[rank:]] = solve_triangular(upper[:rank, :rank], upper[:rank, rank:]).T
-    skeleton = evaluate(order[:rank], np.arange(draws))
-    if not np.isfinite(skeleton).all():
+    # The next points are those that the sample says are the worst off: of each draw they tell how
+    # well it is met, and of the worst draws all points do.
+    probes = order[rank : rank + _PROBES]
+    exact = evaluate(order[: rank + _PROBES], np.arange(draws))
+    if not np.isfinite(exact).all():
         return None
-    found = weights @ skeleton
-    checked = _farthest(skeleton, seen[order[:rank]])
-    off = np.abs(found[:, checked] - evaluate(every, checked)).max()
-    return found if off <= _OFF * np.abs(skeleton).max() else None
-
-
-def _farthest(values: Array, seen: Array) -> Places:
-    """Return the draws of ``values [rows, draws]`` that lie farthest from those seen."""
-    spread = seen.std(axis=1, keepdims=True)
-    apart = np.abs(values - seen.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
-    return np.argpartition(-apart.max(0), _CHECKED)[:_CHECKED]
+    found, largest = weights @ exact[:rank], float(np.abs(exact).max())
+    off = np.abs(found[probes] - exact[rank:]).max(0)
+    worst = np.argpartition(-off, _CHECKED)[:_CHECKED]
+    left = np.abs(found[:, worst] - evaluate(every, worst)).max()
+    return found if max(float(off.max()), float(left)) <= _OFF * largest else None
