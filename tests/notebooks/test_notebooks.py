@@ -11,7 +11,7 @@ import pytest
 from tests.notebooks.keep import METADATA
 from tests.notebooks.kernel import ROOT, execute
 from tests.notebooks.outputs import changes, kinds, texts
-from tests.notebooks.speed import slowness
+from tests.yardstick import slowness
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = {
