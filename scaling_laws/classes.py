@@ -301,7 +301,7 @@ def _runs(fits: list[Fit]) -> list[NDArray[np.intp]]:
         columns = ["run_id"] if named else [a.name for a in one.law.axis_list()]
         if not named and "seed" in frame:
             columns.append("seed")
-        keys.append(list(frame[columns].astype(str).agg("|".join, axis=1)))
+        keys.append(list(frame[columns].map(str).agg("|".join, axis=1)))
     codes, _ = pd.factorize(np.array([key for part in keys for key in part], object))
     return np.split(codes.astype(np.intp), np.cumsum([len(part) for part in keys])[:-1])
 

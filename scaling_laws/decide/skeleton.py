@@ -19,8 +19,8 @@ __all__ = ["spanned"]
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 
-# Draws of the sample, and the fewest points and draws worth it.
-_SAMPLE = 40
+# Draws of the sample, the highest rank that they tell, and the fewest points and draws worth it.
+_SAMPLE, _MOST = 40, 30
 _FEWEST = 96
 # Points at which all draws are checked, and draws that are checked at all points.
 _PROBES, _CHECKED = 4, 8
@@ -55,7 +55,7 @@ def spanned(evaluate: Callable[[Places, Places], Array], points: int, draws: int
     order: Places = pivots.astype(np.intp)
     size = np.abs(np.diag(upper))
     rank = int((size > _LEFT * size[0]).sum())
-    if rank == 0 or rank > _SAMPLE // 2 + _SAMPLE // 4:
+    if rank == 0 or rank > _MOST:
         return None
     weights = np.zeros((points, rank))
     weights[order[:rank]] = np.eye(rank)
