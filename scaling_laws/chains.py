@@ -139,7 +139,9 @@ def chain_rotation(unit: Index, rho: float, positions: Array, variance: Array) -
         for rows in chains:
             half = np.linalg.inv(np.linalg.cholesky(_structure(rho, positions[rows])))
             values, vectors = np.linalg.eigh(half * variance[rows] @ half.T)
-            turns.append(np.asarray(vectors.T @ half, float))
+            # Signs of eigenvectors are the library's choice; draws of one seed must not follow it.
+            sign = np.where(np.arange(1, len(rows) + 1) @ vectors < 0, -1.0, 1.0)
+            turns.append(np.asarray((vectors * sign).T @ half, float))
             rotated[rows] = np.maximum(values, 0.0)
         blocks.append(Block(np.stack(chains), np.stack(turns)))
     return ChainError(rho, tuple(blocks), rotated, positions, variance)

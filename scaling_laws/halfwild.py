@@ -32,6 +32,8 @@ _POOL_P = 0.25
 _WEBB = np.array([-np.sqrt(1.5), -1.0, -np.sqrt(0.5), np.sqrt(0.5), 1.0, np.sqrt(1.5)])
 # A refit stops here: far below the width of any interval, far above rounding.
 _TOLERANCE = 1e-6
+# A column of length 1 that keeps less than this beside the others adds no direction.
+_NEW_DIRECTION = 1e-7
 
 
 class NoInterval(ValueError):
@@ -118,9 +120,23 @@ def leverage(problem: Problem, fit: Estimate, theta: Array, scale: Array, lower:
     moving = fit.free & (theta > lower) & (theta < problem.model.upper)
     j = (jacobian[0] * scale)[moving].T
     norm = np.sqrt((j * j).sum(0))
-    j = j / np.where(norm > 0, norm, 1.0)
-    u, s, _ = np.linalg.svd(j, full_matrices=False)
-    return u[:, s > 1e-7 * max(float(s.max(initial=0.0)), 1e-300)]
+    return _basis(j / np.where(norm > 0, norm, 1.0))
+
+
+def _basis(columns: Array) -> Array:
+    """Gram-Schmidt, twice, in the order of the parameters; what adds no direction is left out.
+
+    A singular value decomposition leaves signs and rotations to the linear algebra library. They
+    meet normal numbers here, so draws of one seed would differ from one processor to another.
+    """
+    basis = np.empty((len(columns), 0))
+    for column in columns.T:
+        for _ in range(2):
+            column = column - basis @ (basis.T @ column)
+        length = float(np.sqrt(column @ column))
+        if length > _NEW_DIRECTION:
+            basis = np.column_stack([basis, column / length])
+    return basis
 
 
 def pooling(problem: Problem, e: Array, n_free: int, unit: str | None = None) -> Pooling:

@@ -56,6 +56,45 @@ def test_draws_repeat_by_seed(fit, kind):
     assert not np.allclose(one, other)
 
 
+def other_library(monkeypatch):
+    """Signs of singular vectors and eigenvectors as another library may return them."""
+    svd, eigh = np.linalg.svd, np.linalg.eigh
+
+    def other_svd(a, full_matrices=True, compute_uv=True, **more):
+        found = svd(a, full_matrices, compute_uv, **more)
+        return (-found[0], found[1], -found[2]) if compute_uv else found
+
+    def other_eigh(a, *more):
+        values, vectors = eigh(a, *more)
+        return values, -vectors
+
+    monkeypatch.setattr(np.linalg, "svd", other_svd)
+    monkeypatch.setattr(np.linalg, "eigh", other_eigh)
+
+
+def test_draws_do_not_hang_on_the_signs_of_vectors(monkeypatch):
+    """Errors shared by configuration, and along chains: both kinds of noise are turned."""
+    noise = Noise(run=0.01, configuration=0.02)
+    seeds = sl.simulate(L.Compressed(), design(seed=[1, 2]), TRUTH, noise, 1, metric="loss")
+    rows = design(copy=["a", "b"])
+    rows["chain_id"] = rows.pop("copy") + rows["examples"].astype(str)
+    noise = Noise(chain=0.01, items=14_042)
+    along = sl.simulate(L.Compressed(), rows, TRUTH, noise, 1, metric="mmlu").frame
+    along = along.assign(mmlu_n=14_042)
+
+    def draws():
+        fits = [sl.fit(L.Compressed(), seeds, "loss"), sl.fit(L.Compressed(), along, "mmlu")]
+        drawn = [f.bootstrap(50, rng=0) for f in fits]
+        assert drawn[0].draws.pooling.unit == "configuration"
+        assert fits[1].estimate.chains is not None
+        return [d.parameters for d in drawn]
+
+    mine = draws()
+    other_library(monkeypatch)
+    for one, two in zip(mine, draws(), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
 def test_every_source_of_randomness_is_taken(fit):
     for make in (np.random.default_rng, np.random.RandomState):  # noqa: NPY002 (the old one too)
         one, same = (fit.bootstrap(20, "case", make(5)).parameters for _ in range(2))
