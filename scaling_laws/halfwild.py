@@ -236,10 +236,12 @@ def half_wild(
     y = curve.residual_mean(theta[None]) + noise * spread / root_w
     objective = fit.objective_of
     if objective.prior is not None:
-        centre, inverse = objective.prior
+        inverse = objective.prior[1]
         sd = np.where(inverse > 0, 1.0 / np.maximum(inverse, 1e-300), 0.0)
-        jitter = centre + sd * rng.standard_normal((n, len(centre)))
-        objective = Objective(objective.delta, (jitter, inverse))
+        # New data lie around the fit, which the prior has pulled already: so must the new priors,
+        # or every draw would be pulled twice.
+        pulled = theta + sd * rng.standard_normal((n, len(theta)))
+        objective = Objective(objective.delta, (pulled, inverse))
 
     def again(begin: Array) -> Minimum:
         return refit(

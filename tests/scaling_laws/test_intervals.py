@@ -9,6 +9,7 @@ from scipy.stats import t as student
 import scaling_laws as sl
 from scaling_laws import uncertainty
 from scaling_laws.study import Noise
+from tests.logs import level
 
 L = sl.laws
 TRUTH = {"e": 1.5, "a": 0.8, "b": 0.4, "c": 0.3, "g": 1.0}
@@ -93,6 +94,22 @@ def test_draws_do_not_hang_on_the_signs_of_vectors(monkeypatch):
     other_library(monkeypatch)
     for one, two in zip(mine, draws(), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+@pytest.mark.parametrize("prior_sd", [0.02, 0.005, 0.001])
+def test_draws_with_a_prior_are_those_of_the_posterior(prior_sd):
+    """A normal mean, prior sd over standard error from 4 to .2, the prior 3 sd away."""
+    n, sd, count = 400, 0.1, 2000
+    y = sd * np.random.default_rng(0).normal(size=n)
+    rows = pd.DataFrame({"x": np.arange(n) * 1.0, "y": y})
+    fit = sl.fit(level, rows, "y", sigma=sd, prior={"m": (3 * prior_sd, prior_sd)},
+                 link="identity", objective="squares")  # fmt: skip
+    draws = fit.bootstrap(count, rng=0).parameters["m"]
+    posterior = (n / sd**2 + prior_sd**-2) ** -0.5
+    assert abs(draws.mean() - fit.values["m"]) < 4 * posterior / np.sqrt(count)
+    # Residuals that scatter more than `sigma` widen the draws: by sqrt(chi^2 / df).
+    low, high = 1 - 4 / np.sqrt(2 * count), 1 + 4 / np.sqrt(2 * n)
+    assert low < draws.std() / posterior < high
 
 
 def test_every_source_of_randomness_is_taken(fit):
