@@ -24,7 +24,10 @@ __all__ = [
     "means",
 ]  # fmt: skip
 
-_KINDS: tuple[Kind, ...] = get_args(Kind)
+# What the data leave as it is has a form of the size alone, offered for general knowledge only: of
+# a task's score it would say with too few runs that more labels are worth nothing.
+_SIZE: Kind = "size"
+_KINDS: tuple[Kind, ...] = tuple(k for k in get_args(Kind) if k != _SIZE)
 # Forms of the same axes stand for one another, each another curve; the law of fine-tuning is the
 # multiplicative kind of parameters. Where no form has all axes, the first of most is named.
 _FORMS: tuple[Law, ...] = (
@@ -130,9 +133,8 @@ def forms_for(runs: RunLog, metric: str) -> list[Law]:
 
     Those of `admissible_forms`, with three differences. Where each format has three numbers of
     examples, every joint form stands there twice: with one exponent of the data, and with one for
-    each format. General knowledge may fall with more examples too: forms that say so stand beside
-    the others. Of the size alone, where there is one number of examples, each format has a collapse
-    of its own.
+    each format. General knowledge may fall with more examples too, or stay: forms that say so stand
+    beside the others. Where there is one number of examples, each format has a collapse of its own.
 
     Parameters
     ----------
@@ -158,7 +160,8 @@ def forms_for(runs: RunLog, metric: str) -> list[Law]:
     if by and joint and _levels(runs.frame, joint[0].axis_list()[0].name, by) >= _FIXED:
         forms += [laws.Compressed(**form.options, by=by, share={"b": False}) for form in joint]
     if joint and what.role == "general":
-        forms += [_placed(form, runs.frame, by) for form in _TURNED]
+        flat = laws.Compressed(**{**joint[0].options, "kind": _SIZE})
+        forms += [_placed(form, runs.frame, by) for form in (*_TURNED, flat)]
     return forms
 
 

@@ -17,7 +17,7 @@ from scaling_laws.laws.deficits import (
 
 __all__ = ["Compressed"]
 
-Kind = Literal["additive", "multiplicative", "interaction", "rectified"]
+Kind = Literal["additive", "multiplicative", "interaction", "rectified", "size"]
 
 _PARAMS = {
     "e": Param(
@@ -53,6 +53,7 @@ _USED: dict[str, str] = {
     "multiplicative": "eabg",
     "interaction": "eabhcg",
     "rectified": "eabdcg",
+    "size": "ecg",
 }
 
 
@@ -64,10 +65,11 @@ class Compressed(DeficitLaw):
 
     Parameters
     ----------
-    kind : {"additive", "multiplicative", "interaction", "rectified"}
+    kind : {"additive", "multiplicative", "interaction", "rectified", "size"}
         additive ``a u^-b + c (v^-g - 1)``; multiplicative ``a u^-b v^-g``; interaction
         ``a u^-b v^-h + c (v^-g - 1)``; rectified: additive with ``(1 + d) / (u^b + d)`` for
-        ``u^-b``.
+        ``u^-b``; size: ``c (v^-g - 1)`` alone, for what more examples leave as it is (general
+        knowledge under narrow teaching).
     by : str or sequence of str
         Factors such as ``"format"``: ``e``, ``a``, ``c`` are own per level, exponents are shared.
     share : iterable or mapping
@@ -122,10 +124,13 @@ _TEXT = {
     "multiplicative": "e - a u^-b v^-g",
     "interaction": "e - a u^-b v^-h - c (v^-g - 1)",
     "rectified": "e - a (1 + d) / (u^b + d) - c (v^-g - 1)",
+    "size": "e - c (v^-g - 1)",
 }
 
 
 def _deficits(kind: str, data: str, size: str) -> tuple[Deficit, ...]:
+    if kind == "size":
+        return (Shrink("c", size, "g"),)
     if kind == "multiplicative":
         return (ScaledDecay("a", data, "b", size, "g"),)
     if kind == "interaction":

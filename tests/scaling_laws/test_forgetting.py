@@ -63,8 +63,27 @@ def test_only_general_knowledge_is_forgotten():
     assert {type(f).__name__ for f in kinds["task_f1"]} == {"Compressed"}
     for metric in ("quiz", "general_kl"):
         assert [repr(f) for f in kinds[metric][:8]] == [repr(f) for f in kinds["task_f1"]]
-        assert [f.kind for f in kinds[metric][8:]] == list(KINDS)
+        assert [f.kind for f in kinds[metric][8:]] == [*KINDS, "size"]
     assert all(f.by == ("format",) for f in kinds["quiz"])
+
+
+def test_what_the_data_leave_as_it_is():
+    """Where the truth is flat, the form that says so is found, and no number of labels helps."""
+    design = grid(examples=[64.0, 256.0, 1024.0], kept=[0.16, 0.37, 0.58, 0.79], seed=[1, 2])
+    flat = sl.laws.Compressed("size")
+    truth = {"e": 1.0, "c": 0.6, "g": 0.9}
+    log = sl.simulate(flat, design, truth, 0.01, 1, metric="quiz")
+    forecast = sl.choose(forms_for(log, "quiz"), log, "quiz").forecast
+    assert forecast.weights.idxmax() == repr(flat)
+    fit = sl.fit(flat, log, "quiz")
+    points = pd.DataFrame({"examples": [64.0, 1024.0], "kept": 0.37})
+    few, many = fit.predict(points, interval=None)["estimate"]
+    assert few == many
+    asked = sl.decide.labels_needed(fit, at_least=few + 0.1, kept=0.37)
+    assert not asked.found
+    # Where teaching costs half a unit of eta a factor of e, the flat form counts for nothing.
+    cost = sl.simulate(sl.laws.Forgetting(), design, TRUE, 0.01, 1, metric="quiz")
+    assert sl.choose(forms_for(cost, "quiz"), cost, "quiz").forecast.weights[repr(flat)] < 1e-3
 
 
 def test_each_format_may_have_an_exponent_of_its_own():

@@ -11,7 +11,7 @@ from scaling_laws.model import Link, Model, bind
 
 L = sl.laws
 LOSS, SCORE = Link("log"), Link("logit", 0.1, 1.0, -1)
-KINDS = ("additive", "multiplicative", "interaction", "rectified")
+KINDS = ("additive", "multiplicative", "interaction", "rectified", "size")
 
 # Name -> (law, links it is meant for).
 LAWS = {
@@ -128,6 +128,8 @@ def formula(law: sl.Law, x: dict[str, np.ndarray], centre: dict[str, float], p: 
     if kind == "multiplicative":
         return p["a"] * u ** -p["b"] * v ** -p["g"]
     pruning = p["c"] * (v ** -p["g"] - 1)
+    if kind == "size":
+        return pruning
     if kind == "additive":
         return p["a"] * u ** -p["b"] + pruning
     if kind == "interaction":

@@ -35,7 +35,7 @@ LAWS = [
     (L.Power(), SCORE), (L.Rectified(), LOSS), (L.Collapse(floor=0.1), Link("identity")),
     (L.Plateau(top=1.0), Link("identity")), (L.Chinchilla(), LOSS), (L.Kaplan(), LOSS),
     *[(L.Compressed(k, by=FACTOR), SCORE)
-      for k in ("additive", "multiplicative", "interaction", "rectified")],
+      for k in ("additive", "multiplicative", "interaction", "rectified", "size")],
     (L.Compressed("interaction"), LOSS), (L.Forgetting("interaction"), SCORE),
     (L.Broken(breaks=2, between=(10.0, 1e6)), LOSS), (L.P2(), LOSS), (L.Pruning(), LOSS),
     (L.Repeated(), LOSS), (L.Sparsity(), LOSS), (L.Supervised(), LOSS), (L.Transferred(), LOSS),
