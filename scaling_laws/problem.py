@@ -195,9 +195,9 @@ def build(
             )
     extra = _aligned({"sigma": sigma, "weights": weights, "cluster": cluster}, frame)
     keep, notes = _usable(law, frame, metric, axes, kind)
-    if len(log.rejected):
-        why = str(log.rejected["reason"].iloc[0])
-        count = len(log.rejected)
+    if log.rejections:
+        why = log.rejections[0].reason
+        count = len(log.rejections)
         words = "row of the log was" if count == 1 else "rows of the log were"
         sentence = f"{count} {words} rejected; the first: {why}"
         notes.insert(0, Note("rejected_rows", "warning", sentence))
