@@ -7,10 +7,11 @@ Ties are numbers, never expressions; a law is named and rebuilt from its options
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +25,7 @@ from scaling_laws.chains import ChainError, chain_rotation
 from scaling_laws.constraints import Constraints, apply
 from scaling_laws.estimate import Estimate
 from scaling_laws.kernel import Objective
-from scaling_laws.laws.base import FunctionLaw, Law
+from scaling_laws.laws.base import FunctionLaw, Law, from_function
 from scaling_laws.metrics import Metric
 from scaling_laws.model import Link, bind
 from scaling_laws.problem import Problem
@@ -122,6 +123,8 @@ def _law_to_plain(law: Law) -> dict[str, Any]:
         "share": dict(law.share),
         "options": {} if own else dict(law.options),
         "parameters": list(law.params),
+        # A number means nothing without the scale that the kernel had it on.
+        **({"scales": [p.scale for p in law.params.values()]} if own else {}),
     }
 
 
@@ -139,21 +142,28 @@ def _chains_to_plain(chains: ChainError | None) -> dict[str, Any] | None:
     }
 
 
-def load(path: str | Path, law: Law | None = None) -> Fit:
+def load(path: str | Path, law: Law | Callable[..., Any] | None = None) -> Fit:
     """Read a saved fit.
 
     Parameters
     ----------
     path : path
         Written by `Fit.save`.
-    law : Law, optional
-        The same law again, for a user-written one: code is never stored.
+    law : Law or function, optional
+        The same law or function again, for a user-written one: code is never stored.
+
+    Returns
+    -------
+    Fit
+        Equal to the one that was saved, to the last bit.
 
     Raises
     ------
     ValueError
         For a file that is truncated, changed, of another kind, of a newer version, or that needs
-        ``law=``; the sentence says which.
+        ``law=``, or another one; the sentence says which.
+    OSError
+        For a file that can't be read.
     """
     name = Path(path).name
     try:
@@ -195,23 +205,51 @@ def _refuse_expressions(plain: Any, name: str) -> None:
             )
 
 
-def _law_from_plain(plain: Mapping[str, Any], given: Law | None, name: str) -> Law:
+def _law_from_plain(
+    plain: Mapping[str, Any], given: Law | Callable[..., Any] | None, name: str
+) -> Law:
     if not plain["user"]:
         made = getattr(laws, str(plain["name"]), None)
         if not (isinstance(made, type) and issubclass(made, Law)):
             raise ValueError(f"{name}: there is no law {plain['name']!r} in this version.")
         return made(by=tuple(plain["by"]), share=dict(plain["share"]), **plain["options"])
     if given is None:
-        raise ValueError(f"{name} was fitted with your own law {plain['name']!r}: pass law=.")
-    if list(given.params) != plain["parameters"] or given.name != plain["name"]:
+        raise ValueError(
+            f"{name} was fitted with your own law {plain['name']!r}: pass law=, that law or "
+            "function again."
+        )
+    law = given if isinstance(given, Law) else _law_of_function(given, plain, name)
+    if list(law.params) != plain["parameters"] or law.name != plain["name"]:
         raise ValueError(
             f"{name} was fitted with {plain['name']}({', '.join(plain['parameters'])}); law= is "
-            f"{given.name}({', '.join(given.params)})."
+            f"{law.name}({', '.join(law.params)})."
         )
-    return given
+    scales = [p.scale for p in law.params.values()]
+    if plain.get("scales", scales) != scales:
+        raise ValueError(
+            f"{name} was fitted with parameters on the scales {', '.join(plain['scales'])}; those "
+            f"of law= are {', '.join(scales)}. Pass the law that was fitted."
+        )
+    return law
 
 
-def _rebuild(body: Mapping[str, Any], given: Law | None, name: str) -> Fit:
+def _law_of_function(given: Any, plain: Mapping[str, Any], name: str) -> Law:
+    """Return a plain function as the law that `sl.fit` made of it."""
+    if isinstance(given, type):
+        raise ValueError(f"{name}: law = {given.__name__} is a class; write {given.__name__}(...).")
+    if not callable(given):
+        raise ValueError(f"{name}: law = {given!r} is neither a Law nor a function.")
+    arguments = list(inspect.signature(given).parameters)
+    columns = [n for n in arguments if n not in plain["parameters"]]
+    if missing := [n for n in plain["parameters"] if n not in arguments]:
+        raise ValueError(
+            f"{name} was fitted with {plain['name']}({', '.join(plain['parameters'])}); law= has "
+            f"no argument {', '.join(missing)}."
+        )
+    return from_function(given, columns)
+
+
+def _rebuild(body: Mapping[str, Any], given: Any, name: str) -> Fit:
     from scaling_laws.result import Fit
 
     law = _law_from_plain(body["law"], given, name)

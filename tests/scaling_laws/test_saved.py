@@ -92,6 +92,47 @@ def test_user_laws_are_given_again(tmp_path):
     assert again.values == fit.values
 
 
+def test_a_function_is_given_again_as_it_was_fitted(tmp_path):
+    log = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(1, 8)]
+    bounds = {"floor": (0, 2), "size": (0, 10), "rate": (0.01, 2)}
+    path = sl.fit(mine, log, parameters=bounds).save(tmp_path / "own.json")
+    fit, again = sl.load(path, law=mine), sl.load(path, law=sl.fit(mine, log).law)
+    assert fit.values == again.values
+    pd.testing.assert_frame_equal(
+        fit.predict(examples=1e8), again.predict(examples=1e8), check_exact=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [
+        (sl.laws.Power, r"law = Power is a class; write Power\(...\)"),
+        (3, "law = 3 is neither a Law nor a function"),
+        (lambda examples, floor: floor, "law= has no argument size, rate"),
+    ],
+)
+def test_what_is_no_law_is_told(law, message, tmp_path):
+    log = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(1, 8)]
+    bounds = {"floor": (0, 2), "size": (0, 10), "rate": (0.01, 2)}
+    path = sl.fit(mine, log, parameters=bounds).save(tmp_path / "own.json")
+    with pytest.raises(ValueError, match=message):
+        sl.load(path, law=law)
+
+
+def test_a_law_on_another_scale_is_refused(tmp_path):
+    """A function alone does not say on which scale a parameter was fitted."""
+    from scaling_laws.laws.base import from_function
+
+    log = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(1, 8)]
+    rate = sl.Param("rate", lower=0.01, upper=2, scale="log")
+    law = from_function(mine, ["examples"], {"floor": (0, 2), "size": (0, 10), "rate": rate})
+    fit = sl.fit(law, log)
+    path = fit.save(tmp_path / "own.json")
+    assert sl.load(path, law=law).values == fit.values
+    with pytest.raises(ValueError, match="scales linear, linear, log; those of law= are linear"):
+        sl.load(path, law=mine)
+
+
 @pytest.fixture
 def saved(tmp_path):
     fit, _ = losses()
