@@ -14,6 +14,7 @@ from scaling_laws.metrics import METRICS
 
 from .likelihood import evaluating
 from .losses import TeacherHidden, distillation_loss
+from .models import check_logits
 from .scores import mean, proportion, triples
 
 __all__ = ["GENERAL_KL", "general_kl", "lm_eval_scores"]
@@ -65,6 +66,9 @@ def general_kl(
             ids = tokenizer(text)["input_ids"][:max_tokens]
             if len(ids) < 2:
                 raise ValueError(f"general_kl: text {i} has {len(ids)} tokens; it needs two.")
+            if i == 0:
+                check_logits(model, ids)
+                check_logits(base, ids)
             head = model.get_output_embeddings().weight
             states = _states(model, ids)
             weights = torch.full((len(ids) - 1,), 1 / (len(ids) - 1), device=states.device)

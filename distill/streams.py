@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from .batches import Batch
 from .cache import Cache
 from .losses import Divergence, Teacher, TeacherHidden
+from .models import check_logits
 from .task import Encoded
 
 __all__ = ["CachedTeacher", "OnlineTeacher", "Stream", "text_sequence"]
@@ -68,10 +69,14 @@ class OnlineTeacher:
     """A model that is run on each batch."""
 
     model: Any
+    _tried: list[bool] = field(default_factory=list, init=False, repr=False)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> TeacherHidden:
         """Return its hidden states at the supervised positions, in order."""
+        if not self._tried:
+            check_logits(self.model, batch.input_ids[0][batch.attention_mask[0] > 0].tolist())
+            self._tried.append(True)
         states = self.model.get_decoder()(
             input_ids=batch.input_ids, use_cache=False
         ).last_hidden_state[:, :-1]

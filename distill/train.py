@@ -22,6 +22,7 @@ from .batches import Batch, collate, micro_batches, step_indices, steps_in_epoch
 from .checkpoint import latest_checkpoint, save_checkpoint
 from .config import Train, essential, hash_of
 from .memory import explained
+from .models import check_logits
 from .progress import Progress
 from .streams import Stream
 from .student import Student, full_tensor, load_into, make_accelerator
@@ -66,7 +67,8 @@ class Trained:
 
 def total_steps(n: int, options: Train) -> int:
     """Optimiser steps for n sequences, unless validation stops earlier."""
-    steps = math.ceil(options.epochs * steps_in_epoch(n, options.batch))
+    # 1.1 epochs of 10 steps are 11 steps, and 11.000000000000002 in binary.
+    steps = math.ceil(options.epochs * steps_in_epoch(n, options.batch) - 1e-9)
     return min(steps, options.max_steps or steps)
 
 
@@ -145,6 +147,8 @@ class _Training:
         self.folder, self.accelerator = folder, accelerator
         self.total = total_steps(len(streams[0].sequences), options)
         self.lengths = [[len(s.ids) for s in stream.sequences] for stream in streams]
+        self._refuse_too_long()
+        check_logits(model, streams[0].sequences[0].ids)
         torch.manual_seed(seed)  # adapters are drawn
         self.student = Student(model, options, accelerator)
         self.optimiser = _optimiser(self.student.parameters, options)
@@ -186,6 +190,17 @@ class _Training:
             self.step, self.examples_seen, self.tokens, self._reason(), tuple(self.losses),
             tuple(self.measured), self.wall_s, self.cpu_s, self.student.finish(),
         )  # fmt: skip
+
+    def _refuse_too_long(self) -> None:
+        """Refuse now what a later step could not do: its sequences are drawn when it comes."""
+        measured = [] if self.options.validate_every is None else self.validation
+        longest = max(max(map(max, self.lengths)), max((len(s.ids) for s in measured), default=0))
+        if longest > self.options.micro_tokens:
+            raise ValueError(
+                f"train: a sequence has {longest} tokens, more than the train.micro_tokens = "
+                f"{self.options.micro_tokens} of a forward pass; raise it to {longest} or more "
+                "(results do not depend on it)."
+            )
 
     def _step(self) -> None:
         rate = learning_rate(self.step, self.total, self.options)
@@ -250,6 +265,11 @@ class _Training:
         self.student.module.train()
         self.student.reshard()
         nll = accelerator.reduce(total, "sum").item()
+        if not math.isfinite(nll):
+            raise TrainingError(
+                f"the validation NLL is {nll} at step {self.step}: of no weights could it be said "
+                f"that they are the best. Lower train.lr, or look at those examples. {self._safe()}"
+            )
         if all(nll < other for _, other in self.measured):
             self.best = self.student.state()
         self.measured.append((self.step, nll))

@@ -12,6 +12,7 @@ from distill.models import (
     ModelError,
     check_vocabularies,
     folder_identity,
+    folder_samples,
     load_model,
     load_tokenizer,
     read_config,
@@ -209,3 +210,43 @@ def test_identity_follows_the_content(saved):
     assert folder_identity(path) == before
     edit(path, lambda weights: weights["model.norm.weight"].add_(1))
     assert folder_identity(path) != before
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_head_of_a_model_in_several_files(saved, tied):
+    path = saved(tie_word_embeddings=tied)
+    model = load_model(path)
+    (path / "model.safetensors").unlink()
+    model.save_pretrained(path, max_shard_size="20KB")
+    assert len(list(path.glob("*.safetensors"))) > 1
+    assert torch.equal(read_head(path), model.get_output_embeddings().weight)
+
+
+def test_weights_in_the_middle_of_a_file_are_seen(saved):
+    """An adapter on some modules leaves both ends of a file as they were."""
+    path = saved(hidden_size=256, intermediate_size=512, vocab_size=2048)
+    before = folder_identity(path), folder_samples(path)
+    assert (path / "model.safetensors").stat().st_size > 4 << 20
+    edit(path, lambda weights: weights["model.layers.0.mlp.up_proj.weight"].add_(1e-3))
+    assert folder_identity(path) == before[0]
+    assert folder_samples(path) != before[1]
+
+
+def test_a_tokenizer_that_ends_every_text_is_refused(saved):
+    path = saved()
+    file = path / "tokenizer.json"
+    settings = json.loads(file.read_text())
+    eos = {"id": "<eos>", "ids": [1], "tokens": ["<eos>"]}
+    text, end = (
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": "<eos>", "type_id": 0}},
+    )
+    settings["post_processor"] = {
+        "type": "TemplateProcessing", "single": [text, end], "pair": [text, end],
+        "special_tokens": {"<eos>": eos},
+    }  # fmt: skip
+    file.write_text(json.dumps(settings))
+    with pytest.raises(
+        ModelError, match="ends every text with its eos_token.*add_eos_token: false"
+    ):
+        load_tokenizer(path)

@@ -101,6 +101,7 @@ def test_learning_rate_rises_then_falls_along_a_cosine():
 def test_total_steps():
     assert total_steps(17, options(epochs=2)) == 6
     assert total_steps(17, options(epochs=0.5)) == 2
+    assert total_steps(80, options(epochs=1.1)) == 11
     assert total_steps(17, options(epochs=9, max_steps=4)) == 4
 
 
