@@ -126,7 +126,7 @@ class Log:
     def _rows(self) -> dict[str, dict[str, Any]]:
         """Return the whole lines by run id; `scaling_laws.read_runs` reports torn ones."""
         rows = {}
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        lines = self.path.read_text("utf-8").split("\n") if self.path.exists() else []
         for line in lines:
             try:
                 row = json.loads(line)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .config import Replay
 from .streams import text_sequence
-from .task import Encoded, has_chat, plain_ids
+from .task import Encoded, chat_text, has_chat, plain_ids
 
 __all__ = ["beginnings", "prompts_identity", "written_texts"]
 
@@ -24,7 +24,8 @@ def beginnings(tokenizer: Any, replay: Replay, rng: np.random.Generator) -> list
     """
     if replay.prompts is None:
         words = sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
-        return [[token] for token in rng.choice(words, replay.texts).tolist()]
+        start = plain_ids(tokenizer, "", special=True)  # such as a beginning of the sequence
+        return [[*start, token] for token in rng.choice(words, replay.texts).tolist()]
     asked = _read(replay.prompts)
     turns = [_prompt_ids(tokenizer, prompt) for prompt in asked]
     order = np.concatenate(
@@ -58,10 +59,4 @@ def _read(path: str) -> list[str]:
 def _prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     if not has_chat(tokenizer):
         return plain_ids(tokenizer, f"{prompt}\n", special=True)
-    chat = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}],
-        tokenize=False,
-        add_generation_prompt=True,
-        enable_thinking=False,
-    )
-    return plain_ids(tokenizer, chat)
+    return plain_ids(tokenizer, chat_text(tokenizer, [("user", prompt)]))

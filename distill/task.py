@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from .examples import Example
 
-__all__ = ["Encoded", "Format", "Target", "Task", "has_chat", "plain_ids"]
+__all__ = ["Encoded", "Format", "Target", "Task", "chat_text", "has_chat", "plain_ids"]
 
 Format = Literal["label", "cot", "blended"]
 _FORMATS = ("label", "cot", "blended")
+# Stands before a template, whose first line break it leaves alone; the date is the one that the
+# templates of Llama 3 have where they know none.
+_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}{{ '' }}"
 
 
 @dataclass(frozen=True)
@@ -116,13 +120,7 @@ class Task:
             turns = [("system", self.instruction), ("user", text)]
         else:
             turns = [("user", f"{self.instruction}\n{text}")]
-        chat = tokenizer.apply_chat_template(
-            [{"role": role, "content": content} for role, content in turns],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,
-        )
-        return chat + lead
+        return chat_text(tokenizer, turns) + lead
 
     def target(self, example: Example, format: Format) -> Target:
         """Write the reply to learn; ``blended`` has the text of ``cot`` and differs in its loss."""
@@ -140,10 +138,17 @@ class Task:
                 f"Example {example.id!r} has no rationale, which format {format!r} needs. Write "
                 "traces first, or use the format 'label'."
             )
-        reasoning = f" {example.rationale}\n{self.answer_marker}"
+        reasoning = f" {self.one_answer(example.rationale)}\n{self.answer_marker}"
         start, stop = len(lead), len(lead) + len(reasoning)
         text = f"{lead}{reasoning} {example.label}"
         return Target(text, lead, (start, stop), (stop, len(text)))
+
+    def one_answer(self, rationale: str) -> str:
+        """Set in by a space each further line of a rationale that begins like an answer.
+
+        Else the reply would have two answers, and be read as none.
+        """
+        return re.sub(rf"\n(?={re.escape(self.answer_marker)})", "\n ", rationale)
 
     def encode(self, example: Example, tokenizer: Any, format: Format) -> Encoded:
         """Token ids of prompt and target.
@@ -198,6 +203,24 @@ class Task:
 def has_chat(tokenizer: Any) -> bool:
     """Whether prompts are written in the tokenizer's chat format."""
     return getattr(tokenizer, "chat_template", None) is not None
+
+
+def chat_text(tokenizer: Any, turns: Sequence[tuple[str, str]]) -> str:
+    """Write turns of (role, content) in a tokenizer's chat format, up to where a reply begins.
+
+    A template that writes today's date gets one that never changes: else a model would be asked
+    otherwise than it was taught, and a cache be of other sequences, from midnight on.
+    """
+    template = tokenizer.chat_template
+    template = template if isinstance(template, str) else tokenizer.get_chat_template()
+    dated = {"chat_template": _DATE + template} if "strftime_now" in template else {}
+    return tokenizer.apply_chat_template(
+        [{"role": role, "content": content} for role, content in turns],
+        tokenize=False,
+        add_generation_prompt=True,
+        enable_thinking=False,
+        **dated,
+    )
 
 
 def plain_ids(tokenizer: Any, text: str, *, special: bool = False) -> list[int]:

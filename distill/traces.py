@@ -31,7 +31,8 @@ __all__ = ["Traces", "collect_traces", "instruction_for", "read_traces", "write_
 
 Wrong = Literal["keep", "drop"]
 _OUTCOMES = ("kept", "wrong", "unparsed", "no reasoning", "no reply")
-_THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
+# A chat template may have written the opening tag: then it is not in the reply.
+_THOUGHT = re.compile(r"(?:^(?!.*<think>)|<think>)(.*?)</think>", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,7 @@ def _split(task: Task, reply: str) -> tuple[str | None, str | None]:
     before = re.split(rf"^{re.escape(task.answer_marker)}", said, maxsplit=1, flags=re.MULTILINE)[0]
     rationale = (thought[1] if thought else before).strip()
     rationale = rationale.removeprefix(task.reason_marker).strip()
-    rationale = re.sub(rf"^(?={re.escape(task.answer_marker)})", " ", rationale, flags=re.MULTILINE)
-    return rationale.strip() or None, answer
+    return task.one_answer(rationale) or None, answer
 
 
 def instruction_for(task: Task) -> str:
@@ -242,7 +242,8 @@ def _resume(path: Path, header: dict[str, Any]) -> dict[str, str]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         write_whole(path, whole.encode())
-    first, *lines = whole.splitlines() or ["null"]
+    # Other ends of lines, such as U+2028, may be part of a reply.
+    first, *lines = whole.split("\n")[:-1] or ["null"]
     if json.loads(first) != header:
         raise ValueError(
             f"{path} holds replies of another teacher or under other settings: {first}, not "
@@ -309,6 +310,12 @@ def read_traces(
         if place is None or replies[place] is not None:
             fault = "belongs to no example" if place is None else "repeats an example"
             raise ValueError(f"{path.name} row {number} {fault}: {dict(names)}.")
+        if "text" in row and str(row["text"]).strip() != examples[place].text.strip():
+            raise ValueError(
+                f"{path.name} row {number} has the id {examples[place].id!r} of one example and "
+                f"the text of another: {row['text']!r}, not {examples[place].text!r}. Leave out "
+                "the column that is wrong."
+            )
         replies[place] = reply
     return collect_traces(task, examples, replies, wrong=wrong)
 

@@ -72,3 +72,17 @@ def test_a_file_without_prompts_is_refused(tokenizer, tmp_path):
     path.write_text("\n \n")
     with pytest.raises(ValueError, match="holds no prompt"):
         beginnings(tokenizer, Replay(prompts=str(path)), np.random.default_rng(0))
+
+
+def test_a_text_begins_as_the_tokenizer_begins_one(tokenizer, monkeypatch):
+    """A model that was trained with a beginning of the sequence writes little without it."""
+    plain = type(tokenizer).__call__
+
+    def begun(self, text, *, add_special_tokens=True):
+        ids = plain(self, text, add_special_tokens=False)["input_ids"]
+        return {"input_ids": [0, *ids] if add_special_tokens else ids}
+
+    without = beginnings(tokenizer, Replay(texts=50), np.random.default_rng(0))
+    monkeypatch.setattr(type(tokenizer), "__call__", begun)
+    first = beginnings(tokenizer, Replay(texts=50), np.random.default_rng(0))
+    assert first == [[0, *ids] for ids in without]

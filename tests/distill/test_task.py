@@ -1,7 +1,8 @@
 import pytest
 
 from distill.examples import Example
-from distill.task import Task
+from distill.task import Task, chat_text
+from distill.tiny import toy_tokenizer
 
 TASK = Task(name="toy", labels=("rate up", "rate down", "other"), instruction="Name the event.")
 EXAMPLE = Example("Bank lifts rates", "rate up", rationale="Rates go up.", id="e1")
@@ -148,3 +149,26 @@ def test_labels_that_cannot_be_read_back_are_refused(labels):
 def test_an_unknown_role_is_refused():
     with pytest.raises(ValueError, match="instruction_role = 'assistant'"):
         Task("toy", ("a", "b"), "Name it.", instruction_role="assistant")
+
+
+def test_reasoning_with_a_line_like_an_answer_still_parses_to_its_label():
+    example = Example("text", "other", rationale="It looks so.\nEvent: rate up\nBut no.")
+    text = TASK.target(example, "cot").text
+    assert text == "Reason: It looks so.\n Event: rate up\nBut no.\nEvent: other"
+    assert TASK.parse(text) == "other"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_template_that_writes_the_date_asks_the_same_every_day(named):
+    tokenizer = toy_tokenizer(["Bank lifts rates"])
+    template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ '\\n' }}"
+        "{{ date_string if date_string is defined else strftime_now('%d %B %Y, %H:%M:%S.%f') }}"
+    )
+    tokenizer.chat_template = {"default": template} if named else template
+    expected = "<system>Name the event.<user>Bank\n26 Jul 2024Event:"
+    assert TASK.prompt("Bank", tokenizer, "label") == expected
+    tokenizer.chat_template = "\n  {% for m in messages %}{{ m.content }}|{% endfor %}"
+    plain = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    tokenizer.chat_template += "{% if false %}{{ strftime_now('%d') }}{% endif %}"
+    assert chat_text(tokenizer, [("user", "x")]) == plain

@@ -142,6 +142,10 @@ def test_batches_of_chat_completions_are_read(tmp_path):
     [
         ([{"id": "z", "reply": RIGHT}], r"row 1 belongs to no example: {'id': 'z'}"),
         ([{"id": "a", "reply": RIGHT}] * 2, "row 2 repeats an example"),
+        (
+            [{"id": "a", "text": EXAMPLES[1].text, "reply": RIGHT}],
+            "row 1 has the id 'a' of one example and the text of another: 'Bank cuts rates'",
+        ),
         ([{"id": "a", "rationale": "r"}], r"row 1 has \['id', 'rationale'\]; it needs reply, or"),
     ],
 )
@@ -259,3 +263,26 @@ def test_an_instruction_for_a_teacher_not_trained_on_the_task(teacher, tokenizer
     assert asked == [f"{instruction}\nBank lifts rates\nReason:"]
     assert traces.examples[0].rationale == "r"
     assert all(f"- {label}" in instruction for label in TASK.labels)
+
+
+def test_replies_with_other_ends_of_lines_are_read_again(teacher, tokenizer, tmp_path, monkeypatch):
+    path = tmp_path / "replies.jsonl"
+    said = "Reason: one\u2028two\x85three.\nEvent: up"
+
+    def reply(model, tokenizer, prompts, *, done, **options):
+        monkeypatch.setattr(Reply, "whole", lambda self, tokenizer, lead: said)
+        done(list(range(len(prompts))), [Reply((), True, 0.0)] * len(prompts))
+
+    monkeypatch.setattr(distill.traces, "generate", reply)
+    first = write_traces(teacher, tokenizer, TASK, EXAMPLES, path=path)
+    monkeypatch.setattr(distill.traces, "generate", lambda *a, **k: None)
+    again = write_traces(teacher, tokenizer, TASK, EXAMPLES, path=path)
+    assert again.examples == first.examples
+    assert again.examples[0].rationale == "one\u2028two\x85three."
+
+
+def test_thinking_whose_opening_the_template_wrote_is_no_answer():
+    """The first answer is a thought; without its tag the reply would have two and be none."""
+    reply = "It may be\nEvent: up\nor not.\n</think>\n\nEvent: down"
+    (example,) = collect_traces(TASK, EXAMPLES[1:2], [reply]).examples
+    assert (example.label, example.rationale) == ("down", "It may be\n Event: up\nor not.")
