@@ -74,7 +74,9 @@ def _file(data: Data) -> Dataset:
     distinct = drop_near_duplicates(loaded.examples)
     split = stratified_split(distinct.kept, _sizes(data), data.seed)
     task = Task(Path(data.source).stem, loaded.labels, data.instruction)
-    dropped = f"{distinct.n_removed} near-duplicates were left out."
+    against = sum(twin.label != kept.label for twin, kept in distinct.removed)
+    other = f", {against} of them with another label than the one that was kept" if against else ""
+    dropped = f"{distinct.n_removed} near-duplicates were left out{other}."
     notes = (*loaded.notes, dropped, *split.notes)
     return Dataset(task, split["train"], split["validation"], split["test"], notes)
 

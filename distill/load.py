@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,25 +79,44 @@ def load_examples(path: str | Path, text: str | None = None, label: str | None =
     values = values.where(values.notna(), None)
     examples = [Example(**row) for row in values.to_dict("records")]
     labels = tuple(values["label"].value_counts(sort=True).index)
+    notes += [
+        f"{path.name}: the labels {', '.join(map(repr, alike))} differ in case and spaces alone; "
+        "they stay classes of their own. Write them alike in the file if they are one."
+        for alike in _alike(labels)
+    ]
     return Loaded(examples, labels, columns, tuple(notes))
+
+
+def _alike(labels: Sequence[str]) -> list[list[str]]:
+    """Return groups of labels that a person would take for one."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(" ".join(label.casefold().split()), []).append(label)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def read_frame(path: Path) -> pd.DataFrame:
     """Read a ``.csv``, ``.parquet`` or ``.jsonl`` file: a row a line, every cell as it stands."""
-    match path.suffix.lower():
-        case ".csv":
-            # Every cell as it stands: "NA" and "None" are texts, "007" is not a number.
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
-        case ".jsonl":
-            return pd.DataFrame(_json_lines(path), dtype=object)
-        case ".parquet":
-            return pd.read_parquet(path)
+    try:
+        match path.suffix.lower():
+            case ".csv":
+                # Every cell as it stands: "NA" and "None" are texts, "007" is not a number.
+                return pd.read_csv(path, dtype=str, keep_default_na=False)
+            case ".jsonl":
+                return pd.DataFrame(_json_lines(path), dtype=object)
+            case ".parquet":
+                return pd.read_parquet(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path.name} is not UTF-8: {error}. Write it anew in UTF-8, such as with "
+            f"iconv -f WINDOWS-1252 -t UTF-8 {path.name} > NEW{path.suffix}"
+        ) from error
     raise ValueError(f"{path.name}: write a .csv, .parquet or .jsonl file, not {path.suffix!r}.")
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
     rows = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:  # some editors put a mark before the first line
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)

@@ -149,3 +149,30 @@ def test_a_file_for_a_chain_says_what_was_taken_and_left_out(tmp_path):
     texts = [example.text for part in parts for example in part]
     assert set(texts) <= {example.text for example in distinct.kept}
     assert len(set(texts)) == len(texts)
+
+
+def test_files_in_another_encoding_are_named_with_what_to_do(tmp_path):
+    path = tmp_path / "mix.csv"
+    path.write_bytes(frame().to_csv(index=False).encode() + "Société falls,x\n".encode("cp1252"))
+    with pytest.raises(ValueError, match=r"mix.csv is not UTF-8: .*iconv -f WINDOWS-1252"):
+        load_examples(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_mark_of_the_byte_order_is_no_part_of_a_name(tmp_path, suffix):
+    path = write(frame(text="headline"), tmp_path / f"mix{suffix}")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_examples(path).columns == {"text": "headline", "label": "b"}
+
+
+def test_labels_that_differ_in_case_alone_and_copies_with_another_label_are_told(tmp_path):
+    rows = frame(text="headline", label="category")
+    rows.loc[:9, "category"] = rows["category"][20].upper()
+    path = write(pd.concat([rows, rows[:1].assign(category=LABELS[-1])]), tmp_path / "mix.csv")
+    (note,) = (n for n in load_examples(path).notes if "alone" in n)
+    assert repr(LABELS[20]) in note
+    assert repr(LABELS[20].upper()) in note
+    sizes = {"pool": 100, "train": 100, "validation": 20, "test": 100}
+    data = load_data(Data(source=str(path), **sizes))
+    assert any("near-duplicates were left out, 1 of them with another label" in n
+               for n in data.notes)  # fmt: skip
