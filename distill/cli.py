@@ -128,7 +128,8 @@ def traces(
     from .traces import instruction_for, write_traces
 
     settings = _config(config, override)
-    data = load_data(settings.data)
+    # Of the pool as it is, with its gold labels: not of what traces of an earlier time left of it.
+    data = load_data(settings.data.model_copy(update={"traces": None, "wrong": None}))
     with explained(lambda: lower_batch("writing traces", settings.evaluate.batch)):
         teacher, tokenizer = _load(model or Path(settings.model.teacher), settings.model.dtype)
         written = write_traces(
@@ -165,13 +166,15 @@ def evaluate(
     format = settings.supervision.format
     with explained(lambda: lower_batch("scoring", options.batch)):
         student, tokenizer = _load(model, settings.model.dtype)
+        test = data.test if format == "label" else data.test[: options.replies]
         result = evaluate_model(
             student,
             tokenizer,
             data.task,
-            data.test if format == "label" else data.test[: options.replies],
+            test,
             format,
             replies=options.replies if format == "label" else None,
+            gold_counts="fixed" if len(test) == len(data.test) else "random",
             max_new_tokens=options.tokens,
             batch_size=options.batch,
         )

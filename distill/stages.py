@@ -106,6 +106,19 @@ class Stages:
         done = json.loads((path / _DONE).read_text("utf-8"))
         return Stage(key, path, done["result"])
 
+    def same(self, name: str, mark: str) -> bool:
+        """Return whether a mark is the one that a name had here first; remember it if it had none.
+
+        The first process looks and remembers; for others all is as it should be.
+        """
+        if not self.accelerator.is_main_process:
+            return True
+        file = self.folder / f"{name}.mark"
+        if not file.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(file, mark)
+        return file.read_text("utf-8") == mark
+
 
 def _clear(path: Path) -> None:
     """Remove what a stopped attempt left that the next one makes anew."""

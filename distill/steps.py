@@ -22,8 +22,10 @@ from .general import general_kl, lm_eval_scores
 from .generate import generate
 from .memory import OutOfMemory, explained, lower_batch
 from .models import (
+    ModelError,
     check_vocabularies,
     folder_identity,
+    folder_samples,
     load_model,
     load_tokenizer,
     no_bars,
@@ -36,7 +38,7 @@ from .quiz import build_quiz, random_copy, take_quiz
 from .replay import beginnings, prompts_identity, written_texts
 from .stages import Stage, Stages
 from .streams import CachedTeacher, OnlineTeacher, Stream
-from .task import Encoded
+from .task import Encoded, Format
 from .train import train
 
 __all__ = ["Made", "Steps"]
@@ -84,8 +86,24 @@ class Steps:
         self.device = self.accelerator.device
 
     def given(self, path: str) -> Made:
-        """Return a model that is there already."""
-        return Made(f"given-{folder_identity(path)}", Path(path), {})
+        """Return a model that is there already.
+
+        Its key knows the ends of its weights; the stages keep a finer mark of the model that they
+        were made from, so that another of the same ends is not taken for it.
+
+        Raises
+        ------
+        ModelError
+            For other weights of the same key.
+        """
+        key = f"given-{folder_identity(path)}"
+        if not self.stages.same(key, folder_samples(path)):
+            raise ModelError(
+                f"{path} holds other weights than those that {self.stages.folder} was made from "
+                "under the same name and with the same ends of its files. Use another out, so that "
+                "nothing of the old model is taken for the new one's."
+            )
+        return Made(key, Path(path), {})
 
     def adapt(self, base: Made) -> Made:
         """Teach the teacher the task, from texts; hold it near what it was by replay, if asked."""
@@ -99,9 +117,7 @@ class Steps:
             examples = [pool[i] for i in self.data.chosen(adapt.examples, adapt.seed)]
             encode = self.data.task.encode
             learnt = [encode(e, tokenizer, f) for f in adapt.formats for e in examples]
-            held_out = [
-                encode(e, tokenizer, f) for f in adapt.formats for e in self.data.validation
-            ]
+            held_out = self._held_out(tokenizer, adapt.formats, adapt.train)
             streams = [Stream(learnt, adapt.train.batch, "cot")]
             if adapt.replay is not None and replay is not None:
                 streams.append(self._replayed(base, replay, adapt.replay, tokenizer))
@@ -182,8 +198,7 @@ class Steps:
             streams = [stream]
             if s.replay is not None and replay is not None:
                 streams.append(self._replayed(teacher, replay, s.replay, tokenizer))
-            encode = self.data.task.encode
-            held_out = [encode(e, tokenizer, s.format) for e in self.data.validation]
+            held_out = self._held_out(tokenizer, [s.format], config.train)
             trained = self._train(
                 folder, model, tokenizer, streams, config.train, config.seed, held_out
             )
@@ -197,14 +212,24 @@ class Steps:
         inputs = {"model": made.key, "format": format, "evaluate": essential(options)}
         texts: list[str] = []
         if options.texts is not None:
-            texts = Path(options.texts).read_text("utf-8").splitlines()
+            lines = Path(options.texts).read_text("utf-8").splitlines()
+            texts = [line for line in lines if line.strip()]
+            if len(texts) < 2:
+                raise ValueError(
+                    f"{options.texts} holds {len(texts)} texts; a standard error needs two or "
+                    "more, one a line."
+                )
             inputs["texts"] = hash_of(texts)
+            if self.config.model.student is not None:  # pruned ones have the teacher in their key
+                inputs["base"] = self.given(self.config.model.teacher).key
         if options.lm_eval is not None and options.lm_eval.include_path is not None:
             inputs["tasks"] = folder_content(options.lm_eval.include_path)
 
         def make(folder: Path) -> dict[str, Any]:
             began = time.perf_counter()
             model, tokenizer = self._load(made)
+            if options.texts is not None:
+                self._comparable(model, tokenizer)
             test, replies = self.data.test, options.replies
             if format != "label":
                 test, replies = test[:replies], None
@@ -300,10 +325,33 @@ class Steps:
         format = self.config.supervision.format
         return [self.data.task.encode(e, tokenizer, format) for e in self.data.pool]
 
+    def _held_out(self, tokenizer: Any, formats: Sequence[Format], options: Train) -> list[Encoded]:
+        """Encode the validation examples, if they are measured: those of a file may lack reasons."""
+        if options.validate_every is None:
+            return []
+        examples, task = self.data.validation, self.data.task
+        if any(f != "label" for f in formats) and not all(e.rationale for e in examples):
+            raise ValueError(
+                "train.validate_every measures reasoning too, and the validation examples of "
+                f"{self.config.data.source} have none (data.traces are of the pool). Add a column "
+                "rationale to the file, or write validate_every: null and patience: null."
+            )
+        return [task.encode(e, tokenizer, f) for f in formats for e in examples]
+
     def _check(self, teacher: Made, student: Any, tokenizer: Any) -> None:
         check_vocabularies(
             read_config(teacher.path), student.config, load_tokenizer(teacher.path), tokenizer
         )
+
+    def _comparable(self, model: Any, tokenizer: Any) -> None:
+        """Refuse to measure a divergence between tokens that are not the same."""
+        try:
+            self._check(self.given(self.config.model.teacher), model, tokenizer)
+        except ModelError as error:
+            raise ModelError(
+                f"evaluate.texts measures the divergence from model.teacher, but {error} Or write "
+                "evaluate.texts: null."
+            ) from error
 
     def _prompts(self, tokenizer: Any) -> Iterator[dict[str, Tensor]]:
         """Pad prompts of the calibration set."""
@@ -441,8 +489,9 @@ def _sizes(model: Any) -> dict[str, Any]:
     return {
         "params": model.num_parameters(),
         "params_nonembedding": inner,
-        "layers": config.num_hidden_layers,
-        "hidden": config.hidden_size,
-        "ffn": config.intermediate_size,
-        "kv_heads": config.num_key_value_heads,
+        # Other types of pretrained students have other names for them, or none.
+        "layers": getattr(config, "num_hidden_layers", None),
+        "hidden": getattr(config, "hidden_size", None),
+        "ffn": getattr(config, "intermediate_size", None),
+        "kv_heads": getattr(config, "num_key_value_heads", None),
     }
