@@ -15,6 +15,7 @@ from scaling_laws.fitting import fit
 from scaling_laws.items import CLASS_METRICS
 from scaling_laws.laws.base import Law
 from scaling_laws.metrics import Metric, get_metric
+from scaling_laws.pairing import paired_runs
 from scaling_laws.partial import (
     Likelihood,
     Pooled,
@@ -240,7 +241,8 @@ def fit_classes(
     -----
     Classes share their runs; how much of the run-to-run noise is one error of all classes of a run
     is estimated from their residuals (rows of a run are told by ``run_id``, else by their axes and
-    ``seed``). The estimate rests on the few runs of a log, however many classes there are.
+    ``seed``, else by their order within each class). The estimate rests on the few runs of a log,
+    however many classes there are.
 
     Simulated, 13 classes and 7 runs, noise shared by all classes, 20 logs a figure, an exponent's
     90 % interval covered (before the shared error was counted; each class alone), for spreads 0,
@@ -293,17 +295,8 @@ def fit_classes(
 
 
 def _runs(fits: list[Fit]) -> list[NDArray[np.intp]]:
-    """Return the code of each row's run: by ``run_id``, or where none is logged by its axes."""
-    keys: list[list[Any]] = []
-    for one in fits:
-        frame = one.problem.frame
-        named = "run_id" in frame and bool(frame["run_id"].notna().all())
-        columns = ["run_id"] if named else [a.name for a in one.law.axis_list()]
-        if not named and "seed" in frame:
-            columns.append("seed")
-        keys.append(list(frame[columns].map(str).agg("|".join, axis=1)))
-    codes, _ = pd.factorize(np.array([key for part in keys for key in part], object))
-    return np.split(codes.astype(np.intp), np.cumsum([len(part) for part in keys])[:-1])
+    axes = [axis.name for axis in fits[0].law.axis_list()]
+    return paired_runs([one.problem.frame for one in fits], [*axes, "seed"])
 
 
 def _first_shape(law: Law) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.bootstrap import DRAWS
 from scaling_laws.halfwild import Draws, half_wild
+from scaling_laws.pairing import paired_runs
 from scaling_laws.problem import Problem
 from scaling_laws.result import Fit
 
@@ -68,9 +69,9 @@ def couple(fits: Mapping[str, Fit], seed: int) -> Coupling:
     ValueError
         For fits that share no row.
     """
-    keys = {name: _keys(fits, name) for name in fits}
-    places, width = _places(keys)
-    mix = np.asarray(np.linalg.cholesky(_correlation(fits, keys)), float)
+    places = _places(fits)
+    width = 1 + max(int(own.max()) for own in places.values())
+    mix = np.asarray(np.linalg.cholesky(_correlation(fits, places)), float)
     return Coupling(mix, places, width, seed)
 
 
@@ -113,37 +114,26 @@ class _Shared(np.random.Generator):
         ]
 
 
-def _keys(fits: Mapping[str, Fit], name: str) -> list[str]:
-    """Name the rows of a fit by their ``run_id``, else by all that they hold."""
-    frames = [f.problem.frame for f in fits.values()]
-    mine = fits[name].problem.frame
-    if all("run_id" in f and f["run_id"].notna().all() and f["run_id"].is_unique for f in frames):
-        return [str(v) for v in mine["run_id"]]
-    common = [c for c in mine.columns if all(c in f.columns for f in frames)]
-    words = mine[common].map(str).agg("|".join, axis=1)
-    return [f"{w}#{k}" for w, k in zip(words, words.groupby(words).cumcount(), strict=True)]
-
-
-def _places(keys: Mapping[str, list[str]]) -> tuple[dict[str, NDArray[np.intp]], int]:
+def _places(fits: Mapping[str, Fit]) -> dict[str, NDArray[np.intp]]:
     """Place of each row in the union of all rows; refuse fits that share none."""
-    union = {key: i for i, key in enumerate(dict.fromkeys(k for ks in keys.values() for k in ks))}
-    first, *others = keys
+    frames = [one.problem.frame for one in fits.values()]
+    places = dict(zip(fits, paired_runs(frames, frames[0].columns), strict=True))
+    first, *others = places
     for name in others:
-        if not set(keys[first]) & set(keys[name]):
+        if not np.isin(places[first], places[name]).any():
             raise ValueError(
                 f"{first} and {name} are fitted to different logs: no run has both; fit them to "
                 "one log that holds both scores, or ask about one at a time."
             )
-    places = {name: np.array([union[k] for k in ks], np.intp) for name, ks in keys.items()}
-    return places, len(union)
+    return places
 
 
-def _correlation(fits: Mapping[str, Fit], keys: Mapping[str, list[str]]) -> Array:
+def _correlation(fits: Mapping[str, Fit], places: Mapping[str, NDArray[np.intp]]) -> Array:
     """Correlation of standardised residuals over the runs that two metrics share."""
     z: dict[str, pd.Series[float]] = {}
     for name, one in fits.items():
         residual = one.residuals["z"].loc[one.problem.frame.index]
-        z[name] = pd.Series(residual.to_numpy(dtype=float), index=pd.Index(keys[name]))
+        z[name] = pd.Series(residual.to_numpy(dtype=float), index=pd.Index(places[name]))
     table = pd.DataFrame(z)
     # Each is divided by its root mean square over the shared runs; no mean is taken out.
     out = np.eye(len(fits))

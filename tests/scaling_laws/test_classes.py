@@ -179,14 +179,48 @@ def test_with_two_degrees_all_noise_may_be_shared():
     assert shared_run_variance(fits, [np.arange(4) + 4 * i for i in range(3)], 1e-4) == 0
 
 
-def test_runs_are_known_by_their_name_or_their_size():
-    log, _ = simulated(4, classes=3)
-    named = sl.fit_classes(sl.laws.Power(), log)
-    plain = sl.fit_classes(sl.laws.Power(), log.drop(columns="run_id"))
-    apart = sl.fit_classes(sl.laws.Power(), log.assign(run_id=np.arange(len(log))))
-    shares = [[x.shared for x in one.likelihoods.values()] for one in (named, plain, apart)]
-    assert shares[0] == shares[1]
-    assert shares[2] == [0, 0, 0]
+@pytest.fixture(scope="module")
+def replicated():
+    """Two runs of each size, with an error that is half that of the run, half the class's."""
+    rng = np.random.default_rng(3)
+    runs = pd.DataFrame({"examples": np.tile(EXAMPLES, 2), "seed": np.repeat([1.0, 2.0], 7)})
+    runs["run_id"] = [f"r{i}" for i in range(len(runs))]
+    common = rng.normal(size=len(runs))
+    parts = []
+    for c, exponent in enumerate((0.3, 0.35, 0.4, 0.45)):
+        error = 0.02 * np.sqrt(0.5) * (common + rng.normal(size=len(runs)))
+        hits = rng.binomial(10_000, recall(runs["examples"], 2.0, 1.2, exponent) + error)
+        parts.append(runs.assign(**{"class": f"c{c}"}, recall=hits / 10_000, recall_n=10_000))
+    return pd.concat(parts, ignore_index=True)
+
+
+def shares(log):
+    """Share of each class's variance that is one error of all."""
+    return [one.shared for one in sl.fit_classes(sl.laws.Power(), log).likelihoods.values()]
+
+
+@pytest.fixture(scope="module")
+def known(replicated):
+    """The shares where every run has a name."""
+    found = shares(replicated)
+    # Neither none of it nor all that there is, so that no bound hides a difference.
+    assert all(0.1 < share < 0.9 for share in found)
+    return found
+
+
+def test_runs_are_known_by_their_name_their_seed_or_their_order(replicated, known):
+    unnamed = replicated.drop(columns="run_id")
+    assert shares(unnamed) == known
+    assert shares(unnamed.drop(columns="seed")) == known
+    some = unnamed["seed"].where((unnamed["examples"] > 1000) & (unnamed["seed"] > 1))
+    assert shares(unnamed.assign(seed=some)) == known
+    apart = replicated.assign(run_id=np.arange(len(replicated)))
+    assert shares(apart) == [0, 0, 0, 0]
+
+
+def test_a_run_without_a_name_in_one_class_is_known_in_all(replicated, known):
+    names = replicated["run_id"].where(replicated.index > 0)
+    assert shares(replicated.assign(run_id=names)) == known
 
 
 def test_pooling_knows_what_classes_share():

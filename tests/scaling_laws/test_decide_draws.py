@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import scaling_laws as sl
+from scaling_laws.decide.coupling import couple
 from scaling_laws.decide.draws import joint_of
 from scaling_laws.decide.probability import probabilities
 from scaling_laws.study import Noise
@@ -40,8 +41,10 @@ def two_metrics(seed=1, shared=0.0):
     return sl.read_runs(rows.assign(**scores))
 
 
-def fits_of(log):
-    return {name: sl.fit(LAW, log, name) for name in ("task_accuracy", "mmlu")}
+def fits_of(log, other=None):
+    """Fits of both scores to one log, or of the second to another."""
+    second = log if other is None else other
+    return {"task_accuracy": sl.fit(LAW, log, "task_accuracy"), "mmlu": sl.fit(LAW, second, "mmlu")}
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +189,26 @@ def test_beyond_the_log_no_draw_is_above_the_top():
     assert not below.found
     _, low, high = below.values["top_task_f1"]
     assert high - low < 0.8 * np.ptp(np.quantile(values, [0.05, 0.95]))
+
+
+@pytest.mark.parametrize("missing", [(), ("run_id",), ("run_id", "seed")])
+def test_runs_of_two_logs_are_known_by_name_by_seed_or_by_order(missing):
+    """Two seeds of each configuration, each score in a log of its own, the second log shuffled."""
+    parts = [two_metrics(seed, 0.9).frame.assign(seed=float(seed)) for seed in (1, 2)]
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.assign(run_id=[f"r{i}" for i in range(len(rows))]).drop(columns=list(missing))
+    order = np.random.default_rng(0).permutation(len(rows))
+    if "seed" in missing:
+        # Only their order tells the two runs of a configuration apart.
+        order = np.concatenate([order[order < 48], order[order < 48] + 48])
+    first, second = rows.drop(columns="mmlu"), rows.drop(columns="task_accuracy").iloc[order]
+    found = couple(fits_of(first, second), 1)
+    assert found.width == len(rows)
+    assert np.array_equal(np.sort(found.places["mmlu"]), np.arange(len(rows)))
+    expected = couple(fits_of(rows), 1)
+    # Rows in another order are summed in another order, and descended to within a tolerance.
+    assert found.mix == pytest.approx(expected.mix, abs=1e-3)
+    assert found.mix[1, 0] > 0.5
 
 
 def test_fits_of_different_logs_are_refused(fits):
