@@ -200,9 +200,15 @@ class Attempt:
             return End("done", **times)
         if found["stopped_by"] and asked:
             return End("stopped", **times)
-        if found["stopped_by"] == LIFELINE:
+        if found["stopped_by"] == LIFELINE or (found["stopped_by"] and self.place.get("lost")):
             return End("gone", **times)
         return End("failed", self._why(found), **times)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was ended by a signal that the sweep did not send."""
+        found, asked = _read(self.folder / "exit.json") or {}, (self.folder / "stop").exists()
+        return bool(found.get("stopped_by")) and not asked
 
     def tail(self, lines: int = _TAIL) -> str:
         """Return the last lines that the job printed."""

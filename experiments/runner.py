@@ -109,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder, attempt = options.folder, _Attempt()
     signal.signal(signal.SIGTERM, attempt.stop)
     signal.signal(signal.SIGINT, attempt.stop)
+    signal.signal(signal.SIGUSR2, attempt.stop)  # of Slurm, before a time limit
     signal.signal(signal.SIGALRM, attempt.insist)
     claim = {"by": "runner", "pid": os.getpid(), "host": socket.gethostname(), "at": time.time()}
     if not write_once(folder / "claim.json", claim):

@@ -238,7 +238,10 @@ def _backend(
     from .backends.local import Local, processors, visible_devices
 
     if devices is not None:
-        pool: tuple[str, ...] = tuple(devices.split(","))
+        pool: tuple[str, ...] = tuple(part.strip() for part in devices.split(","))
+        if "" in pool or len(set(pool)) < len(pool):
+            # One without a name would leave its job to the processor, without a word.
+            raise ValueError(f"--devices {devices}: write each GPU once, such as 0,1,2,3.")
     else:
         pool = visible_devices() if gpus else ()
     if workers is None:

@@ -72,7 +72,8 @@ class Local:
                 start_new_session=True,
                 env={
                     **os.environ,
-                    **job_environment(attempt, self.threads),
+                    # Of several processes, one for each GPU, every one has as many threads.
+                    **job_environment(attempt, max(1, self.threads // max(1, gpus))),
                     "CUDA_VISIBLE_DEVICES": ",".join(devices),
                 },
             )

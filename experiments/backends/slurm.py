@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,10 @@ from experiments.jobs import Attempt
 
 __all__ = ["Slurm", "settings"]
 
-_NOT_ITS_FAULT = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED")
+_NOT_ITS_FAULT = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "REQUEUED", "PENDING")
+_NOT_YET = ("RUNNING", "COMPLETING", "UNKNOWN")
+# Slurm's accounting may lag so many seconds behind.
+_LAG_S = 120.0
 _LIMITS = ("timeout_min", "slurm_time")
 
 
@@ -135,11 +139,25 @@ class Slurm:
         job = self._jobs[attempt.folder]
         over = (job is None or job.done()) and not attempt.alive
         if attempt.ended:
-            return "ended"
+            return "ended" if job is None or not attempt.interrupted else self._judge(attempt, job)
         if not over:
             return "running"
+        # A runner that ends well has said so: one that did not was killed, and the one that Slurm
+        # began in its place left at once, since an attempt is done by one runner only.
+        fine = (*_NOT_ITS_FAULT, "COMPLETED")
         state = "UNKNOWN" if job is None else job.state.split()[0]
-        attempt.close("gone" if job is None or state in _NOT_ITS_FAULT else f"Slurm: {state}")
+        attempt.close("gone" if job is None or state in fine else f"Slurm: {state}")
+        return "ended"
+
+    def _judge(self, attempt: Attempt, job: submitit.Job[Any]) -> State:
+        """Let Slurm say whether it took the machine away, where a signal ended an attempt."""
+        state = (job.get_info(mode="force").get("State") or "UNKNOWN").split()[0]
+        since = time.time() - (attempt.folder / "exit.json").stat().st_mtime
+        if state in _NOT_YET and since < _LAG_S:
+            return "running"
+        if state in _NOT_ITS_FAULT:
+            attempt.put(**attempt.place, lost=state)
+            job.cancel(check=False)  # one that waits to begin again would find nothing to do
         return "ended"
 
     def cancel(self, attempt: Attempt) -> None:

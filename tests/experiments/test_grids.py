@@ -12,7 +12,7 @@ from experiments import grids
 from experiments.backends.local import Local
 from experiments.chains import job_of, rows_of, stages_of
 from experiments.engine import FOLDER, Sweep
-from experiments.sweep import main, make_toy
+from experiments.sweep import Place, _backend, main, make_toy
 from experiments.table import Table
 
 TEACHERS = {"teacher": Path("Qwen3-32B"), "headlines": Path("h.parquet"), "traces": Path("t.jsonl")}
@@ -177,3 +177,11 @@ def test_a_detached_command_writes_to_its_log(tmp_path, capsys, wait_for, monkey
     log = tmp_path / FOLDER / "sweep.log"
     assert str(log) in capsys.readouterr().out
     wait_for(lambda: "10 chains, 41 trainings" in log.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("devices", ["0,1,", "0,,1", "1,1", ""])
+def test_gpus_without_a_name_or_named_twice_are_refused(tmp_path, devices):
+    """A job that gets such a one would train on the processor, or beside another job."""
+    with pytest.raises(ValueError, match="write each GPU once, such as 0,1,2,3"):
+        _backend(Place.local, tmp_path, None, devices, 1, ())
+    assert _backend(Place.local, tmp_path, None, "0, 1", 1, ()).devices == ("0", "1")

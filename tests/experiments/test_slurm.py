@@ -3,6 +3,8 @@
 import io
 import os
 import signal
+import socket
+import subprocess
 import time
 from collections import Counter
 
@@ -12,6 +14,7 @@ from experiments import chains, grids
 from experiments import sweep as command
 from experiments.engine import Sweep
 from experiments.jobs import Attempt, Job
+from experiments.runner import write_once
 from experiments.table import Table
 
 submitit = pytest.importorskip("submitit")
@@ -159,3 +162,77 @@ def test_where_there_is_no_slurm(tmp_path, monkeypatch):
     monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda: -1)
     with pytest.raises(ValueError, match="there is no srun here"):
         Slurm(tmp_path)
+
+
+class Told:
+    """A job of which Slurm says one thing."""
+
+    def __init__(self, state):
+        self.state, self.cancelled = state, False
+
+    def done(self, force_check=False):
+        return True
+
+    def get_info(self, mode):
+        return {"State": self.state}
+
+    def cancel(self, check=True):
+        self.cancelled = True
+
+
+@pytest.fixture
+def ended(tmp_path, burn):
+    """Return a function of what Slurm says of an attempt, and of what its runner wrote of its end.
+
+    What it gives is the end as the sweep sees it.
+    """
+    from experiments.backends.slurm import Slurm
+
+    backend = Slurm(tmp_path / "submitit", cluster="local")
+
+    def end(state, **exit):
+        (job,) = burn(1)
+        attempt = Attempt.new(job, tmp_path / "jobs")
+        attempt.put(backend="slurm", job_id="7")
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        claim = {"pid": gone.pid, "host": socket.gethostname(), "at": time.time()}
+        write_once(attempt.folder / "claim.json", claim)
+        if exit:
+            said = {"code": -15, "began": 1.0, "ended": 2.0, "cpu_s": 0.5, "error": None}
+            write_once(attempt.folder / "exit.json", said | exit)
+        backend._jobs[attempt.folder] = Told(state)
+        found = backend.poll(attempt)
+        if found == "running":
+            old = time.time() - 600
+            os.utime(attempt.folder / "exit.json", (old, old))
+            assert backend.poll(attempt) == "ended"
+        return found, attempt.end(), attempt
+
+    return end
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    # Slurm begins a job anew that it took off a machine, and finds nothing left to do.
+    [("COMPLETED", "gone"), ("PREEMPTED", "gone"), ("NODE_FAIL", "gone"), ("TIMEOUT", "failed")],
+)
+def test_what_slurm_took_away_is_begun_again(ended, state, kind):
+    _, end, _ = ended(state)
+    assert (end.kind, end.error) == (kind, "gone" if kind == "gone" else f"Slurm: {state}")
+
+
+@pytest.mark.parametrize("by", ["SIGTERM", "SIGUSR2"])
+def test_a_runner_that_was_told_to_stop_by_slurm_is_no_failure_of_its_job(ended, by):
+    for state in ("PREEMPTED", "PENDING"):
+        found, end, attempt = ended(state, stopped_by=by)
+        assert (found, end.kind, end.seconds) == ("ended", "gone", 1.0)
+        assert attempt.place == {"backend": "slurm", "job_id": "7", "lost": state}
+    for state, first in (
+        ("TIMEOUT", "ended"),
+        ("CANCELLED by 1000", "ended"),
+        ("RUNNING", "running"),
+    ):
+        found, end, _ = ended(state, stopped_by=by)
+        assert (found, end.kind, end.error) == (first, "failed", f"stopped from outside by {by}")
+    assert ended("PREEMPTED", stopped_by=None, code=0)[1].kind == "done"
