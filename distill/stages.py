@@ -113,9 +113,9 @@ class Stages:
         """
         if not self.accelerator.is_main_process:
             return True
-        file = self.folder / f"{name}.mark"
+        file = self.folder.with_name("given") / name
         if not file.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, mark)
         return file.read_text("utf-8") == mark
 

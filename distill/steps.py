@@ -326,7 +326,7 @@ class Steps:
         return [self.data.task.encode(e, tokenizer, format) for e in self.data.pool]
 
     def _held_out(self, tokenizer: Any, formats: Sequence[Format], options: Train) -> list[Encoded]:
-        """Encode the validation examples, if they are measured: those of a file may lack reasons."""
+        """Encode the validation examples if they are measured: a file's may lack reasons."""
         if options.validate_every is None:
             return []
         examples, task = self.data.validation, self.data.task
