@@ -69,14 +69,17 @@ class Log:
         """
         if not self.main:
             return
-        logged = self._rows().get(row["run_id"])
+        try:
+            # Two calls for one chain know the scores of a student at the same time.
+            with FileLock(f"{self.path}.add.lock", timeout=_LOCK_S):
+                logged = self._rows().get(row["run_id"])
+                if logged is None:
+                    append_run(self.path, row, metrics=self.metrics, timeout=_LOCK_S)
+        except OSError as error:
+            raise not_written(self.path, error) from error
         if logged is not None:
             self._compare(row, logged)
             return
-        try:
-            append_run(self.path, row, metrics=self.metrics, timeout=_LOCK_S)
-        except OSError as error:
-            raise not_written(self.path, error) from error
         shown = {m: row[m] for m in ("task_f1", "task_nll", "quiz") if m in row}
         scores = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
         self.report(f"{row['run_id']}: kept {row['kept']:.3f}, {scores}")

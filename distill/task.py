@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from jinja2 import TemplateError
 
 from .examples import Example
 
@@ -67,7 +70,8 @@ class Task:
     instruction : str
         Short: a student is adapted to the task, the labels need not be listed.
     instruction_role : {"system", "user"}
-        Where a chat template puts the instruction: ``user`` for templates without a system turn.
+        Where a chat template puts the instruction; with the user's text too where the template
+        refuses a system turn or leaves it out.
     reason_marker, answer_marker : str
         Leads of the reasoning and of the answer.
     """
@@ -116,11 +120,14 @@ class Task:
         lead = "" if format is None else self.lead(format)
         if not has_chat(tokenizer):
             return f"{self.instruction}\n{text}\n{lead}"
+        chat = None
         if self.instruction_role == "system":
             turns = [("system", self.instruction), ("user", text)]
-        else:
-            turns = [("user", f"{self.instruction}\n{text}")]
-        return chat_text(tokenizer, turns) + lead
+            with suppress(TemplateError):  # Mistral's first ones refuse it, others leave it out
+                chat = chat_text(tokenizer, turns)
+        if chat is None or self.instruction.strip() not in chat:
+            chat = chat_text(tokenizer, [("user", f"{self.instruction}\n{text}")])
+        return chat + lead
 
     def target(self, example: Example, format: Format) -> Target:
         """Write the reply to learn; ``blended`` has the text of ``cot`` and differs in its loss."""

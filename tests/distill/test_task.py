@@ -172,3 +172,15 @@ def test_a_template_that_writes_the_date_asks_the_same_every_day(named):
     plain = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
     tokenizer.chat_template += "{% if false %}{{ strftime_now('%d') }}{% endif %}"
     assert chat_text(tokenizer, [("user", "x")]) == plain
+
+
+@pytest.mark.parametrize(
+    "system", ["{{ raise_exception('roles must alternate') }}", "{# says nothing #}"]
+)
+def test_a_template_without_a_system_turn_has_the_instruction_in_the_users(system):
+    tokenizer = toy_tokenizer(["Bank lifts rates"])
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}" + system
+        + "{% else %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}"
+    )  # fmt: skip
+    assert TASK.prompt("Bank", tokenizer, "cot") == "<user>Name the event.\nBankReason:"
