@@ -20,6 +20,10 @@ from experiments.jobs import Attempt
 __all__ = ["Slurm", "settings"]
 
 _NOT_ITS_FAULT = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "REQUEUED", "PENDING")
+_HINTS = {
+    "TIMEOUT": "; write --slurm timeout_min=MORE, or just --retry: it goes on from its checkpoint",
+    "OUT_OF_MEMORY": "; write --slurm mem_gb=MORE, and --retry",
+}
 _NOT_YET = ("RUNNING", "COMPLETING", "UNKNOWN")
 # Slurm's accounting may lag so many seconds behind.
 _LAG_S = 120.0
@@ -146,7 +150,8 @@ class Slurm:
         # began in its place left at once, since an attempt is done by one runner only.
         fine = (*_NOT_ITS_FAULT, "COMPLETED")
         state = "UNKNOWN" if job is None else job.state.split()[0]
-        attempt.close("gone" if job is None or state in fine else f"Slurm: {state}")
+        why = f"Slurm: {state}{_HINTS.get(state, '')}"
+        attempt.close("gone" if job is None or state in fine else why)
         return "ended"
 
     def _judge(self, attempt: Attempt, job: submitit.Job[Any]) -> State:
