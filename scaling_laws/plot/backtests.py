@@ -6,47 +6,91 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scaling_laws.plot.style import COLOURS, MARKERS, axes_of, plain_log_axis, tidy
+from scaling_laws.plot.rows import axes_of_rows, name_rows, named_every
+from scaling_laws.plot.style import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    finish,
+    legend_above,
+    plain_log_axis,
+    room_of,
+    small,
+    text_of,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from scaling_laws.backtesting import Backtest
 
 __all__ = ["plot_backtest"]
 
+# Ends of the axis around its values.
+_ROOM = 1.3
+_INSIDE = "100 % inside"
+
 
 def plot_backtest(found: Backtest, ax: Any = None) -> Any:
     """Draw the median error of each method (marker), its 10-90 % range over curves, its mean (|).
 
     The share of held-out scores inside the intervals stands at the right of each line. Colour and
-    marker tell the log.
+    marker tell the log. An error of 0 lies at the left edge.
     """
-    ax = axes_of(ax)
+    logs = [log for log, _ in found.frame.groupby(level="log", sort=False)]
+    ax = axes_of_rows(ax, len(found.frame) + 2 * len(logs))
     error = found.curves.groupby(["log", "method"], sort=False)["error"]
-    low = error.quantile(0.1)
-    labels: list[str] = []
-    for i, (log, part) in enumerate(found.frame.groupby(level="log", sort=False)):
-        at = len(labels) + i + np.arange(len(part), dtype=float)
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        words = f"{log} ({part['scale'].iloc[0]})".replace("$", r"\$")
-        ax.hlines(at, low.loc[part.index], part["90 %"], color=colour, linewidth=1.2, alpha=0.7)
-        ax.plot(part["mean"], at, linestyle="none", marker="|", markersize=9, color=colour)
-        ax.plot(part["median"], at, linestyle="none", marker=marker, color=colour, label=words)
-        for y, share in zip(at, part["coverage"], strict=True):
-            words = "" if np.isnan(share) else f"{share:.0%} inside"
-            ax.annotate(words, (1.01, y), xycoords=("axes fraction", "data"), va="center",
-                        fontsize="x-small", color="#555555", annotation_clip=False)  # fmt: skip
-        labels += part.index.get_level_values("method").to_list()
-    count = found.frame.index.get_level_values("log").to_series(index=found.frame.index)
-    gaps = count.ne(count.shift()).cumsum().to_numpy() - 1
-    ax.set_yticks(np.arange(len(labels)) + gaps, labels)
-    ax.invert_yaxis()
-    ends = [float(low[low > 0].min()), float(found.frame["90 %"].max())]
+    table = found.frame.assign(low=error.quantile(0.1))
+    ends = _ends(table[["low", "median", "mean", "90 %"]].to_numpy(dtype=float))
+    handles: list[Any] = []
+    rows: list[float] = []
+    for i, log in enumerate(logs):
+        part = table.xs(log, level="log")
+        # A gap between two logs.
+        at = len(rows) + i + np.arange(len(part), dtype=float)
+        rows += at.tolist()
+        low, high, mean, median = (
+            np.maximum(part[c].to_numpy(dtype=float), ends[0])
+            for c in ("low", "90 %", "mean", "median")
+        )
+        # Once through the colours the markers move on by one: no log looks like another one.
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+        ax.hlines(at, low, high, color=colour, linewidth=1.2, alpha=0.7)
+        ax.plot(mean, at, linestyle="none", marker="|", markersize=9, color=colour)
+        handles += ax.plot(median, at, linestyle="none", marker=marker,
+                           color=colour, markersize=5,
+                           label=text_of(f"{log} ({part['scale'].iloc[0]})"))  # fmt: skip
+    # The title has two lines on a narrow figure.
+    lines = len(logs) + 2
+    every = named_every(ax, rows, lines)
+    _coverage(ax, rows[::every], table["coverage"].to_numpy(dtype=float)[::every])
+    beside = name_rows(ax, rows, table.index.get_level_values("method").to_list(), lines)
+    inside = 0.0 if table["coverage"].isna().all() else 0.6 * small(ax) * len(_INSIDE)
     ax.set_xscale("log")
-    plain_log_axis(ax.xaxis, ends[0] / 1.3, ends[1] * 1.3)
-    ax.set_xlim(ends[0] / 1.3, ends[1] * 1.3)
-    ax.set_xlabel(f"error on the hardest {found.leave} levels, held out")
-    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0))
-    tidy(ax)
+    plain_log_axis(ax.xaxis, *ends, beside + inside)
+    ax.set_xlim(*ends)
+    words = f"error on the hardest {found.leave} levels, held out"
+    finish(ax, wrapped(words, room_of(ax, beside + inside), small(ax) + 1.0))
+    legend_above(ax, handles, _title(found.level, bool(inside)), beside)
     ax.grid(False, axis="y")
     ax.grid(True, axis="x", linewidth=0.5, alpha=0.4)
     return ax
+
+
+def _title(level: float, inside: bool) -> str:
+    words = "over curves: median (marker), mean (|), 10 to 90 % (line)"
+    return words + (f"; share inside the {100 * level:g} % intervals" if inside else "")
+
+
+def _ends(values: Any) -> tuple[float, float]:
+    """Return the ends of the axis, also where errors are 0 or there is none."""
+    values = values[np.isfinite(values) & (values > 0)]
+    if not len(values):
+        return 0.1, 10.0
+    return float(values.min()) / _ROOM, float(values.max()) * _ROOM
+
+
+def _coverage(ax: Any, at: Any, shares: Any) -> None:
+    for y, share in zip(at, shares, strict=True):
+        words = "" if np.isnan(share) else f"{100 * share:.0f} % inside"
+        ax.annotate(words, (1.01, y), xycoords=("axes fraction", "data"), va="center",
+                    fontsize=small(ax), color=GREY, annotation_clip=False)  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scaling_laws.plot.rows import axes_of_rows, ends_take, name_ends, name_rows, rows_that_fit
 from scaling_laws.plot.style import (
     COLOURS,
     GREY,
@@ -15,8 +17,10 @@ from scaling_laws.plot.style import (
     legend_above,
     plain_log_axis,
     plain_number,
+    room_of,
     small,
     text_of,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -26,11 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_budget", "plot_calibration", "plot_serving", "plot_training"]
 
-# Models that are named, and items that are drawn; more could not be read.
-_NAMED = 12
-_ITEMS = 30
-# Ends of an axis around its values.
-_ROOM = 1.25
+# Models that are named, letters of a name, and items that are drawn; more could not be read.
+_NAMED, _LETTERS, _ITEMS = 12, 24, 30
+# Ends of an axis around its values, and the least factor between them: one number does not make a
+# scale.
+_ROOM, _LEAST = 1.25, 4.0
+# Parts of a bar are told apart without their colours too.
+_HATCHES = ("", "..", "///", "", "///")
 # Measured times that have a colour and a marker of their own.
 _KINDS = {"latency_ms": "request", "step_ms": "step", "ttft_ms": "first token"}
 _GB = 1e9
@@ -39,7 +45,7 @@ _GB = 1e9
 def plot_serving(found: ServingCost, ax: Any = None) -> Any:
     """Draw the latency of each model against its price, both as ranges.
 
-    Without a price, against the parameters. Models that can't be served are counted in the title.
+    Without a price, against the parameters. Models that can't be served are counted above.
     """
     frame = found.frame[found.frame["served"]]
     if not len(frame):
@@ -49,33 +55,53 @@ def plot_serving(found: ServingCost, ax: Any = None) -> Any:
         )
     ax = axes_of(ax)
     priced = bool(frame["price_low"].notna().all())
-    names = ("price_low", "price_high") if priced else ("params", "params")
-    low, high = (frame[name].to_numpy(dtype=float) for name in names)
+    sides = ("price_low", "price_high") if priced else ("params", "params")
+    low, high = (frame[side].to_numpy(dtype=float) for side in sides)
     x, y = np.sqrt(low * high), frame["latency_ms"].to_numpy(dtype=float)
     ends = frame[["latency_ms_low", "latency_ms_high"]].to_numpy(dtype=float).T
-    ax.errorbar(x, y, yerr=np.abs(ends - y), xerr=np.stack([x - low, high - x]) if priced else None,
-                linestyle="none", marker="o", color=COLOURS[0], ecolor=COLOURS[0],
-                elinewidth=1.0)  # fmt: skip
-    for i, name in enumerate(frame.index[:_NAMED]):
-        # Towards the middle there is room.
-        left = x[i] * x[i] > low.min() * high.max()
-        side, away = ("right", -5) if left else ("left", 5)
-        ax.annotate(text_of(name), (x[i], y[i]), xytext=(away, 5), textcoords="offset points",
-                    fontsize=small(ax), ha=side, color=GREY)  # fmt: skip
-    _log(ax, ax.xaxis, low.min(), high.max())
+    bars = np.stack([x - low, high - x]) if priced else None
+    points = ax.errorbar(x, y, yerr=np.abs(ends - y), xerr=bars, linestyle="none", marker="o",
+                         markersize=5, color=COLOURS[0], elinewidth=1.0,
+                         label="estimate and range")  # fmt: skip
+    names = [str(name) for name in frame.index]
+    apart = _apart(ax, y, ends) and max(map(len, names)) <= _LETTERS
+    beside = 0.0 if apart else ends_take(ax, names)
+    _log(ax, ax.xaxis, low.min(), high.max(), beside)
     _log(ax, ax.yaxis, ends.min(), ends.max())
+    if apart:
+        _name_points(ax, x, y, names)
+    else:
+        ax.hlines(y, high, ax.get_xlim()[1], color=GREY, linewidth=0.5, linestyle=":")
+        name_ends(ax, y, names)
     out = len(found.frame) - len(frame)
-    if out:
-        words = f"{out} of {len(found.frame)} models can't be served"
-        ax.set_title(words, loc="left", fontsize=small(ax))
+    words = f"{out} of {len(found.frame)} models can't be served" if out else ""
+    legend_above(ax, [points], words)
     finish(ax, "dollars for a million requests" if priced else "parameters", "latency, ms")
     return ax
 
 
+def _apart(ax: Any, y: Any, ends: Any) -> bool:
+    """Whether names beside the points do not touch each other."""
+    if len(y) > _NAMED:
+        return False
+    whole = np.log(max(ends.max() / ends.min() * _ROOM**2, _LEAST))
+    height = 72.0 / ax.get_figure(root=True).dpi * ax.get_window_extent().height
+    return bool((np.diff(np.sort(np.log(y))) * height / whole >= 1.3 * small(ax)).all())
+
+
+def _name_points(ax: Any, x: Any, y: Any, names: Sequence[str]) -> None:
+    low, high = ax.get_xlim()
+    for i, name in enumerate(names):
+        # Towards the middle there is room.
+        side, away = ("right", -5) if x[i] * x[i] > low * high else ("left", 5)
+        ax.annotate(text_of(name), (x[i], y[i]), xytext=(away, 5), textcoords="offset points",
+                    fontsize=small(ax), ha=side, color=GREY)  # fmt: skip
+
+
 def plot_budget(found: Budget, ax: Any = None) -> Any:
     """Draw the GPU-hours of each item as a range, first item on top, a cache's beneath."""
-    ax = axes_of(ax)
-    frame = found.frame.head(_ITEMS)
+    ax = axes_of_rows(ax, min(len(found.frame), _ITEMS))
+    frame = found.frame.head(min(_ITEMS, rows_that_fit(ax, 3)))
     at = np.arange(len(frame))
     hours, cache = _range(frame, "gpu_hours"), _range(frame, "cache_gpu_hours")
     cached = np.flatnonzero(cache[1] > 0)
@@ -83,16 +109,18 @@ def plot_budget(found: Budget, ax: Any = None) -> Any:
     if len(cached):
         words = "teacher's cache, once for all that share it"
         kinds.append(_ranges(ax, at[cached] + 0.3, cache[:, cached], COLOURS[1], words))
-    ax.set_yticks(at, [text_of(name) for name in frame["name"]])
-    ax.invert_yaxis()
-    ends = np.concatenate([hours.ravel(), cache[:, cached].ravel()])
-    _log(ax, ax.xaxis, ends.min(), ends.max())
-    low, high = (plain_number(end, 3) for end in found.gpu_hours)
     more = len(found.frame) - len(frame)
-    finish(ax, f"GPU-hours; all together {low} to {high}", f"{more} more items" if more else "")
+    title = f"the first {len(frame)} of {len(found.frame)} items" if more else ""
+    beside = name_rows(ax, at, list(frame["name"]), len(kinds) + bool(title))
+    ends = np.concatenate([hours.ravel(), cache[:, cached].ravel()])
+    ends = ends[ends > 0] if (ends > 0).any() else np.ones(1)
+    _log(ax, ax.xaxis, ends.min(), ends.max(), beside)
+    low, high = (plain_number(end, 3) for end in found.gpu_hours)
+    words = f"GPU-hours, ranges; {low if low == high else f'{low} to {high}'} in all"
+    finish(ax, wrapped(words, room_of(ax, beside), small(ax) + 1.0))
     ax.grid(True, axis="x", linewidth=0.5, alpha=0.4)
     ax.grid(False, axis="y")
-    legend_above(ax, kinds)
+    legend_above(ax, kinds, title, beside)
     return ax
 
 
@@ -113,18 +141,21 @@ def plot_training(found: Training, ax: Any = None) -> Any:
     left = 0.0
     for i, (name, size) in enumerate(sizes.items()):
         if size:
-            words = f"{name} {plain_number(size / _GB, 3)}"
+            words = f"{name} {plain_number(size / _GB, 3)} GB"
             bars.append(ax.barh([0], [size / _GB], left=left, height=0.5, color=COLOURS[i],
+                                hatch=_HATCHES[i], edgecolor="white", linewidth=0.5,
                                 label=words))  # fmt: skip
             left += size / _GB
     whole = found.hardware.memory / _GB
-    words = f"{found.hardware.name} has {plain_number(whole, 3)}"
+    words = f"{found.hardware.name} has {plain_number(whole, 3)} GB"
     bars.append(ax.axvline(whole, color=GREY, linestyle="--", linewidth=1.0, label=words))
-    ax.set_ylim(-0.6, 0.6)
-    ax.set_yticks([0], [text_of(found.name)])
+    beside = name_rows(ax, [0.0], [found.name], len(bars))
     ax.set_xlim(0.0, 1.08 * max(left, whole))
-    finish(ax, f"memory of a GPU, GB; {plain_number(left, 3)} in all")
-    legend_above(ax, bars)
+    words = f"memory of a GPU, GB; {plain_number(left, 3)} in all"
+    finish(ax, wrapped(words, room_of(ax, beside), small(ax) + 1.0))
+    ax.grid(False, axis="y")
+    ax.grid(True, axis="x", linewidth=0.5, alpha=0.4)
+    legend_above(ax, bars, beside=beside)
     return ax
 
 
@@ -166,8 +197,9 @@ def _ranges(ax: Any, at: Any, ends: Any, colour: str, label: str) -> Any:
     return middle
 
 
-def _log(ax: Any, axis: Any, low: float, high: float) -> None:
-    low, high = low / _ROOM, high * _ROOM
+def _log(ax: Any, axis: Any, low: float, high: float, beside: float = 0.0) -> None:
+    room = max(_ROOM, float(np.sqrt(_LEAST * low / high)))
+    low, high = low / room, high * room
     (ax.set_xscale if axis is ax.xaxis else ax.set_yscale)("log")
-    plain_log_axis(axis, low, high)
+    plain_log_axis(axis, low, high, beside)
     (ax.set_xlim if axis is ax.xaxis else ax.set_ylim)(low, high)

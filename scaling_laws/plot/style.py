@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy as np
 __all__ = [
     "COLOURS", "GREY", "LINES", "MARKERS", "axes_of", "blank", "exact_number", "figure_of",
     "finish", "is_wide", "legend_above", "legend_over", "level_looks", "margin_label", "page",
-    "plain_log_axis", "plain_number", "save_figure", "small", "text_of", "tidy",
+    "plain_log_axis", "plain_number", "room_of", "save_figure", "small", "text_of", "tidy",
+    "wrapped",
 ]  # fmt: skip
 
 # Okabe & Ito (2008), without the yellow that vanishes on white.
@@ -30,6 +32,9 @@ _NARROW = 4.5
 # Space between two labels of an axis, in points.
 _GAP = 4.0
 _MOST_COLUMNS = 5
+# Width of a letter, that of a line of wide ones, and of what a legend draws before its words, over
+# the size of the text.
+_LETTER, _WIDE_LETTER, _HANDLE = 0.55, 0.6, 4.6
 # Height of a line of a legend, over the size of its text.
 _LINE = 1.7
 # Share of its part of a figure that axes take, the rest being labels.
@@ -101,11 +106,14 @@ def small(ax: Any) -> float:
     return 8.0 if _inches(ax.get_figure())[0] >= _NARROW else 6.5
 
 
-def plain_log_axis(axis: Any, low: float, high: float) -> None:
-    """Label a log axis with plain numbers, as many as fit beside each other: 6k, 400k, 1.5M."""
+def plain_log_axis(axis: Any, low: float, high: float, beside: float = 0.0) -> None:
+    """Label a log axis with plain numbers, as many as fit beside each other: 6k, 400k, 1.5M.
+
+    `beside` are the points that labels will take from the width of the axes.
+    """
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    axis.set_major_locator(FixedLocator(_log_ticks(axis, low, high)))
+    axis.set_major_locator(FixedLocator(_log_ticks(axis, low, high, beside)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(_formatted))
 
@@ -114,10 +122,12 @@ def _formatted(value: float, _position: int | None) -> str:
     return plain_number(value)
 
 
-def _log_ticks(axis: Any, low: float, high: float) -> list[float]:
+def _log_ticks(axis: Any, low: float, high: float, beside: float) -> list[float]:
     box = axis.axes.get_window_extent()
     figure = axis.axes.get_figure(root=True)
     points = 72.0 / figure.dpi * (box.width if axis.axis_name == "x" else box.height)
+    if beside and axis.axis_name == "x":
+        points = min(points, room_of(axis.axes, beside))
     size = small(axis.axes)
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks: list[float] = []
@@ -159,6 +169,16 @@ def text_of(words: Any) -> str:
     return str(words).replace("$", r"\$")
 
 
+def room_of(ax: Any, beside: float = 0.0) -> float:
+    """Width in points that axes will about have; `beside` is what wide labels take of it."""
+    return max(_width(ax) / _INSIDE - beside - _GAP, _GAP) if beside else _width(ax)
+
+
+def wrapped(words: Any, room: float, size: float) -> str:
+    """Return words in as many lines as a room of some points needs at a size of text."""
+    return fill(str(words), max(8, int(room / (_WIDE_LETTER * size))))
+
+
 def tidy(ax: Any) -> None:
     """Take away what carries no data."""
     for side in ("top", "right"):
@@ -176,20 +196,34 @@ def finish(ax: Any, x: str = "", y: str = "") -> None:
     tidy(ax)
 
 
-def legend_above(ax: Any, handles: Sequence[Any], title: str = "") -> float:
+def legend_above(ax: Any, handles: Sequence[Any], title: str = "", beside: float = 0.0) -> float:
     """Put a legend over the axes, where it covers no data, in as many columns as fit.
 
-    Returns its height in points, for what is to stand above it.
+    It begins `beside` points left of the axes, over wide labels of rows. Returns its height in
+    points, for what is to stand above it.
     """
+    from matplotlib.transforms import ScaledTranslation
+
     if not handles and not title:
         return 0.0
-    size = small(ax)
-    columns = _columns([len(h.get_label()) for h in handles], size, _width(ax))
-    ax.legend(handles=handles, frameon=False, fontsize=size, loc="lower left",
-              bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2,
-              title=text_of(title) or None, title_fontsize=size, alignment="left", handlelength=2.6,
-              columnspacing=1.2, labelspacing=0.35)  # fmt: skip
-    return _LINE * size * (-(-len(handles) // columns) + bool(title))
+    size, room = small(ax), _width(ax)
+    # A label that is wider than the axes would take the room of the data.
+    labels = [_lines_of(h.get_label(), room - _HANDLE * size, size) for h in handles]
+    title = _lines_of(text_of(title), room, size)
+    columns = _columns([max(map(len, label.split("\n"))) for label in labels], size, room)
+    shift = ScaledTranslation(-beside / 72.0, 0.0, ax.get_figure(root=True).dpi_scale_trans)
+    ax.legend(handles=handles, labels=labels or None, frameon=False, fontsize=size,
+              loc="lower left", bbox_to_anchor=(-0.02, 1.0), bbox_transform=ax.transAxes + shift,
+              ncols=columns, borderaxespad=0.2, title=title or None, title_fontsize=size,
+              alignment="left", handlelength=2.6, columnspacing=1.2, labelspacing=0.35)  # fmt: skip
+    rows = -(-len(handles) // columns) if handles else 0
+    more = sum(label.count("\n") for label in labels)
+    return _LINE * size * (rows + more + (title.count("\n") + 1 if title else 0))
+
+
+def _lines_of(text: str, room: float, size: float) -> str:
+    """Break text whose dollars are marked, so that none is parted from its mark."""
+    return text_of(wrapped(text.replace(r"\$", "$"), room, size))
 
 
 def legend_over(figure: Any, handles: Sequence[Any], title: str = "") -> None:
@@ -219,8 +253,7 @@ def _columns(lengths: Sequence[int], size: float, width: float) -> int:
     for columns in range(min(len(lengths), _MOST_COLUMNS), 1, -1):
         rows = -(-len(lengths) // columns)
         longest = [max(lengths[i : i + rows]) for i in range(0, len(lengths), rows)]
-        # A handle and its space take about 4.6 times the size of the text.
-        if sum(size * (4.6 + 0.55 * one) for one in longest) <= width:
+        if sum(size * (_HANDLE + _LETTER * one) for one in longest) <= width:
             return len(longest)
     return 1
 

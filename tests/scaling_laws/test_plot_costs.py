@@ -48,7 +48,9 @@ def test_models_that_cannot_be_served_are_counted():
     found = cost.serving(MODELS, tokens_in=2000, tokens_out=50, batch=64)
     assert list(found.frame["served"]) == [True, True, False]
     ax = drawn(found.plot())
-    assert ax.get_title(loc="left") == "1 of 3 models can't be served"
+    # Above the legend: a title of the axes would lie under it.
+    assert ax.get_legend().get_title().get_text() == "1 of 3 models can't be served"
+    assert not ax.get_title(loc="left")
     assert [text.get_text() for text in ax.texts] == MODELS[:2]
     none = cost.serving(MODELS[1:], tokens_in=2000, tokens_out=50, batch=1e6)
     with pytest.raises(ValueError, match="none of 2 models can be served"):
@@ -68,7 +70,7 @@ def test_hours_of_a_budget():
     assert ax.yaxis_inverted()
     assert legend(ax) == ["training or traces", "teacher's cache, once for all that share it"]
     low, high = found.gpu_hours
-    assert ax.get_xlabel() == f"GPU-hours; all together {low:.3g} to {high:.3g}"
+    assert ax.get_xlabel() == f"GPU-hours, ranges; {low:.3g} to {high:.3g} in all"
     # A single utilisation has a range of no width; its marker shows it.
     assert ax.lines[0].get_xdata()[0] == pytest.approx(one.gpu_hours[0])
     # What shares a cache does not pay for it again.
