@@ -17,7 +17,15 @@ import typer
 
 from scaling_laws.cli_cost import cost
 from scaling_laws.cli_decide import decide
-from scaling_laws.cli_inputs import law_of, log_of, points
+from scaling_laws.cli_inputs import (
+    UNIT_HELP,
+    check_share,
+    in_shell,
+    law_of,
+    log_of,
+    number_of,
+    points,
+)
 from scaling_laws.cli_plot import plot
 from scaling_laws.cli_report import report
 
@@ -47,6 +55,7 @@ Where = Annotated[list[str] | None, typer.Option(help="Rows to use, such as form
 Column = Annotated[
     list[str] | None, typer.Option("--column", help="Where a field comes from, examples=D.")
 ]
+Unit = Annotated[list[str] | None, typer.Option("--unit", help=UNIT_HELP)]
 Seed = Annotated[int, typer.Option(help="Seed of draws and starts.")]
 
 # A spinner only where a person would start to wonder.
@@ -58,9 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="scaling-laws")
     except (ValueError, KeyError, OSError) as error:
-        sentence = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"scaling-laws: {sentence}", file=sys.stderr)
+        print(f"scaling-laws: {in_shell(_sentence(error))}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _sentence(error: Exception) -> str:
+    """Return what an error says, without the quotes of a key and the number of the system's."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} can't be read or written: {error.strerror}."
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
 @contextmanager
@@ -239,11 +254,14 @@ def _lost(runs: Any) -> list[Any]:
 
 
 @app.command()
-def check(log: Log, column: Column = None, as_json: Json = False) -> None:
+def check(log: Log, column: Column = None, unit: Unit = None, as_json: Json = False) -> None:
     """Read a log: rows accepted and rejected with reasons, notes, noise before any law."""
-    runs = log_of(log, None, column)
+    runs = log_of(log, None, column, unit)
     noise, lost = runs.noise(), _lost(runs)
-    lines = [repr(runs), *(f"  {n.severity}: {n.sentence}" for n in lost)]
+    lines = [
+        in_shell(repr(runs)).replace("in .rejected", "by --json"),
+        *(f"  {n.severity}: {n.sentence}" for n in lost),
+    ]
     if len(noise):
         lines += ["", "Noise before any law:", noise.to_string()]
     _show("\n".join(lines), as_json, lambda: {
@@ -262,6 +280,7 @@ def fit(
     option: Option = None,
     where: Where = None,
     column: Column = None,
+    unit: Unit = None,
     delta: Annotated[str, typer.Option(help="auto, or Huber's corner as a number.")] = "auto",
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Save the fit as JSON.")] = None,
@@ -272,12 +291,12 @@ def fit(
     from scaling_laws.candidates import check_factors
     from scaling_laws.fitting import fit as fit_law
 
-    runs = log_of(log, where, column)
+    runs = log_of(log, where, column, unit)
     check_factors(runs, by or (), "--by")
     with _waiting("fitting"):
         found = fit_law(
             law_of(law, by, option), runs, metric,
-            delta="auto" if delta == "auto" else float(delta), rng=seed,
+            delta="auto" if delta == "auto" else number_of(delta, "--delta"), rng=seed,
         )  # fmt: skip
         text = repr(found)
     if out is not None:
@@ -297,6 +316,7 @@ def choose(
     by: By = None,
     where: Where = None,
     column: Column = None,
+    unit: Unit = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -304,7 +324,7 @@ def choose(
     from scaling_laws.candidates import admissible_forms, check_factors
     from scaling_laws.validation import choose as choose_among
 
-    runs = log_of(log, where, column)
+    runs = log_of(log, where, column, unit)
     check_factors(runs, by or (), "--by")
     named = [law_of(name, by, None) for name in law or ()]
     candidates = named or admissible_forms(runs, by or (), metric)
@@ -335,6 +355,7 @@ def backtest(
     level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
     where: Where = None,
     column: Column = None,
+    unit: Unit = None,
     seed: Seed = 0,
     plot: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf, .svg).")] = None,
     as_json: Json = False,
@@ -343,7 +364,7 @@ def backtest(
     from scaling_laws.backtesting import backtest as backtest_laws
 
     candidates = [law_of(name, None, None) for name in law] if law else None
-    read = [log_of(log, where, column) for log in logs]
+    read = [log_of(log, where, column, unit) for log in logs]
     found = backtest_laws(
         candidates, read, metric, by=tuple(by or ()), axis=axis, leave=leave, level=level, rng=seed
     )
@@ -370,8 +391,7 @@ def predict(
     """Predict from a saved fit; a value may be a list, as in examples=1000,10000."""
     from scaling_laws.saved import load
 
-    if not 0 < level < 1:
-        raise ValueError(f"--level {level:g} is not in (0, 1).")
+    check_share(level, "--level")
     found = load(fit)
     table = found.predict(points(at, "--at"), interval=interval, level=level)  # pyright: ignore[reportArgumentType]
     _show(table.to_string(index=False), as_json, lambda: {"predictions": table.to_dict("records")})

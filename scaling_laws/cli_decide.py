@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling_laws.cli_inputs import log_of, points, pruning_of, steps, table_in
+from scaling_laws.cli_inputs import UNIT_HELP, log_of, points, pruning_of, steps, table_in
 
 if TYPE_CHECKING:
     from scaling_laws.cost import Serving
@@ -82,6 +82,10 @@ def decide(
     column: Annotated[
         list[str] | None, typer.Option("--column", help="Of a log: where a field comes from.")
     ] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option("--unit", help=f"Of a log: {UNIT_HELP[0].lower()}{UNIT_HELP[1:]}"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of a log: seed of draws and starts.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Save a figure (.png, .pdf, .svg).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -94,7 +98,14 @@ def decide(
             given[name] = points(texts, f"--{name.replace('_', '-')}")
     given |= _priced(ask, serving, shape, pruning)
     _check(ask, question, given)
-    of_log = {"metric": metric, "by": by, "where": where, "column": column, "seed": seed}
+    of_log = {
+        "metric": metric,
+        "by": by,
+        "where": where,
+        "column": column,
+        "unit": unit,
+        "seed": seed,
+    }
     if any(_is_fit(path) for path in source):
         unread = next((k for k, v in of_log.items() if v is not None), None)
         if unread is not None:
@@ -102,7 +113,7 @@ def decide(
         fitted = _fitted(source)
     else:
         wanted = metric or [*given.get("at_least", {}), *given.get("at_most", {})]
-        fitted = _forecast(_one_log(source, where, column), wanted, by or (), seed or 0)
+        fitted = _forecast(_one_log(source, where, column, unit), wanted, by or (), seed or 0)
     found = ask(fitted, **given)
     if plot is not None:
         from scaling_laws.plot import save_figure
@@ -239,11 +250,14 @@ def _is_fit(path: Path) -> bool:
 
 
 def _one_log(
-    paths: Sequence[Path], where: Sequence[str] | None, column: Sequence[str] | None
+    paths: Sequence[Path],
+    where: Sequence[str] | None,
+    column: Sequence[str] | None,
+    unit: Sequence[str] | None,
 ) -> RunLog:
     if len(paths) > 1:
         raise ValueError(f"{paths[1]}: one log is asked; write the runs in one file or folder.")
-    return log_of(paths[0], where, column)
+    return log_of(paths[0], where, column, unit)
 
 
 def _forecast(

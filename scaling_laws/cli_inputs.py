@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import shlex
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -15,8 +18,23 @@ if TYPE_CHECKING:
     from scaling_laws.runs import RunLog
 
 __all__ = [
-    "law_of", "log_of", "number_or_word", "pairs", "points", "pruning_of", "steps", "table_in",
+    "UNIT_HELP", "check_share", "in_shell", "law_of", "log_of", "number_of", "number_or_word",
+    "pairs", "points", "pruning_of", "steps", "table_in",
 ]  # fmt: skip
+
+UNIT_HELP = "Unit of a field: kept=percent, score=percent, params=1e9."
+"""Of the option ``--unit``, which every command that reads a log has."""
+
+# What the library tells a program to write, and what that is in a shell.
+_WRITTEN = (
+    (re.compile(r"columns=(\{'[^{}]*'\}|\{\"[^{}]*\"\})"), "--column"),
+    (re.compile(r"units=(\{[^{}.]*: [^{}]*\})"), "--unit"),
+)
+_WORDS = (
+    ("columns={...}", "--column FIELD=COLUMN"),
+    ("(Options such as units are those of sl.read_runs, whose .rejected lists them all.)",
+     "(scaling-laws check lists them.)"),
+)  # fmt: skip
 
 
 def pairs(given: Sequence[str] | None, what: str) -> dict[str, str]:
@@ -53,17 +71,80 @@ def number_or_word(text: str) -> Any:
         return text
 
 
-def log_of(path: Path, where: Sequence[str] | None, column: Sequence[str] | None) -> RunLog:
+def number_of(text: str, what: str) -> float:
+    """Return the number that an option was given.
+
+    Raises
+    ------
+    ValueError
+        For a text that is none.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{what}: {text!r} is no number.") from None
+
+
+def check_share(value: float, what: str) -> None:
+    """Refuse a level outside (0, 1)."""
+    if not 0 < value < 1:
+        instead = f" Write {value / 100:g} for {value:g} %." if 1 < value < 100 else ""
+        raise ValueError(f"{what} {value:g} is not in (0, 1).{instead}")
+
+
+def in_shell(sentence: str) -> str:
+    """Return a sentence of the library with the options of the command for its arguments.
+
+    >>> print(in_shell("if it is loss, pass columns={'loss': 'val loss'}."))
+    if it is loss, pass --column 'loss=val loss'.
+    >>> print(in_shell('Write 0.734, or pass score_unit="percent".'))
+    Write 0.734, or pass --unit score=percent.
+    """
+    for pattern, option in _WRITTEN:
+        sentence = pattern.sub(lambda found, name=option: _options(found, name), sentence)
+    for words, instead in _WORDS:
+        sentence = sentence.replace(words, instead)
+    sentence = re.sub(r'\b(kept|score)_unit="(\w+)"', r"--unit \1=\2", sentence)
+    return re.sub(r"\bmetric=(?=[ ,.])", "--metric", sentence)
+
+
+def _options(found: re.Match[str], option: str) -> str:
+    """Return a mapping that is written out as options, ``--column a=b``."""
+    try:
+        given = ast.literal_eval(found[1])
+    except (ValueError, SyntaxError):  # a name with a quote in it
+        return found[0]
+    values = {k: f"{v:g}" if isinstance(v, float) else v for k, v in given.items()}
+    return " ".join(f"{option} {shlex.quote(f'{k}={v}')}" for k, v in values.items())
+
+
+def _units(given: Sequence[str] | None) -> dict[str, Any]:
+    """Return what ``--unit`` says, as arguments of `read_runs`."""
+    out: dict[str, Any] = {}
+    for name, text in pairs(given, "--unit").items():
+        if name in ("kept", "score"):
+            out[f"{name}_unit"] = text
+        else:
+            out.setdefault("units", {})[name] = number_of(text, f"--unit {name}")
+    return out
+
+
+def log_of(
+    path: Path,
+    where: Sequence[str] | None,
+    column: Sequence[str] | None,
+    unit: Sequence[str] | None = None,
+) -> RunLog:
     """Read a log, and the rows of it that ``--where`` chooses.
 
     Raises
     ------
     ValueError
-        For a column that the log does not have.
+        For a column that the log does not have, or a unit that is none.
     """
     from scaling_laws.runs import read_runs
 
-    runs = read_runs(path, columns=pairs(column, "--column") or None)
+    runs = read_runs(path, columns=pairs(column, "--column") or None, **_units(unit))
     chosen: dict[str, Any] = {}
     for name, text in pairs(where, "--where").items():
         if name not in runs.frame.columns:
@@ -72,7 +153,8 @@ def log_of(path: Path, where: Sequence[str] | None, column: Sequence[str] | None
                 f"{', '.join(runs.frame.columns)}."
             )
         # In the column's own type.
-        chosen[name] = float(text) if runs.frame[name].dtype.kind in "fiu" else text
+        numbers = runs.frame[name].dtype.kind in "fiu"
+        chosen[name] = number_of(text, f"--where {name}") if numbers else text
     return runs.select(chosen) if chosen else runs
 
 

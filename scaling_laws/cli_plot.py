@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling_laws.cli_inputs import law_of, log_of, points
+from scaling_laws.cli_inputs import UNIT_HELP, check_share, law_of, log_of, points
 
 if TYPE_CHECKING:
     from scaling_laws.laws import Law
@@ -193,6 +193,7 @@ def plot(
     column: Annotated[
         list[str] | None, typer.Option("--column", help="Where a field comes from, examples=D.")
     ] = None,
+    unit: Annotated[list[str] | None, typer.Option("--unit", help=UNIT_HELP)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -205,12 +206,11 @@ def plot(
         close = get_close_matches(word, kinds, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"--kind {kind!r} is no figure.{hint} There are {', '.join(kinds)}.")
-    if not 0 < level < 1:
-        raise ValueError(f"--level {level:g} is not in (0, 1).")
+    check_share(level, "--level")
     if not width >= 40 or (height is not None and not height >= 30):
         raise ValueError(f"--width {width:g}, --height {height}: a figure needs 40 x 30 mm.")
     asked = _Asked(
-        log_of(log, where, column), law_of(law, by, option), metric, general, formats, pair,
+        log_of(log, where, column, unit), law_of(law, by, option), metric, general, formats, pair,
         holdout, leave, points(at, "--at"), target, level, width, height, seed,
     )  # fmt: skip
     save_figure(kinds[word](asked), out)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from scaling_laws.cli_inputs import log_of, pairs, pruning_of, steps
+from scaling_laws.cli_inputs import UNIT_HELP, log_of, number_of, pairs, pruning_of, steps
 
 __all__ = ["report"]
 
@@ -30,6 +30,7 @@ def report(
     column: Annotated[
         list[str] | None, typer.Option("--column", help="Where a field comes from, examples=D.")
     ] = None,
+    unit: Annotated[list[str] | None, typer.Option("--unit", help=UNIT_HELP)] = None,
     at_least: Annotated[
         list[str] | None, typer.Option(help="Target of a score, task_f1=0.8; repeat.")
     ] = None,
@@ -64,7 +65,7 @@ def report(
         serving = Serving(hardware, tokens_in=tokens_in, tokens_out=tokens_out, load=load)
     elif pruning:
         raise ValueError("--pruning says how a model is cut: give it, --shape Qwen3-8B.")
-    runs = log_of(log, where, column)
+    runs = log_of(log, where, column, unit)
     with steps() as tell:
         made = make(
             runs, out, metrics=metric, by=by, at_least=_numbers(at_least, "--at-least"),
@@ -82,10 +83,4 @@ def report(
 
 
 def _numbers(given: Sequence[str] | None, what: str) -> dict[str, float] | None:
-    out: dict[str, float] = {}
-    for name, text in pairs(given, what).items():
-        try:
-            out[name] = float(text)
-        except ValueError:
-            raise ValueError(f"{what} {name}={text}: {text!r} is no number.") from None
-    return out or None
+    return {k: number_of(v, f"{what} {k}") for k, v in pairs(given, what).items()} or None

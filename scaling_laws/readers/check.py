@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .hints import field_meant
 from .rules import Parsed, Rule, is_missing, parse_covariate, parse_numbers, parse_texts
 from .schema import SCHEMA_VERSION, Schema
 from .table import Cells, Rejection, Table, cells_of, show
@@ -109,15 +110,29 @@ def _ask_for_score(
                 return
     if "status" in columns:
         scored |= columns["status"] == "failed"
+    told = _told(columns, schema)
     for at in np.flatnonzero(~scored):
         if not any(field in schema.metrics for field, *_ in problems[int(at)]):
-            problems[int(at)].append(("", None, "The row has no score: " + _SCORES))
+            problems[int(at)].append(("", None, told))
 
 
-_SCORES = (
-    "give at least one metric, such as task_f1 or loss, name yours with columns={...} or "
-    'metrics=[...], or mark the row status = "failed".'
+_NO_SCORE = (
+    "The row has no score: give at least one metric, such as task_f1 or loss, name yours with "
+    'columns={...} or metrics=[...], or mark the row status = "failed".'
 )
+
+
+def _told(columns: Mapping[str, Cells], schema: Schema) -> str:
+    """Say what a row without a score lacks; of columns that may be scores, what to write."""
+    meant = {field: name for name in columns if (field := field_meant(name, schema)) is not None}
+    wanted = {f: name for f, name in meant.items() if f in schema.metrics and f not in columns}
+    if not wanted:
+        return _NO_SCORE
+    names = " and ".join(f"{name!r} as {field}" for field, name in wanted.items())
+    return (
+        f"The row has no score under the name of a metric: read {names} by columns={wanted!r}, or "
+        "one of your own by metrics=[...]."
+    )
 
 
 def check_row(row: Mapping[str, object], schema: Schema) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -13,26 +14,38 @@ import pandas as pd
 from .schema import Schema
 from .table import Cells, Note, Table, show
 
-__all__ = ["hints"]
+__all__ = ["field_meant", "hints"]
 
+# Other tools' and people's names of a field; case, spaces and signs don't count.
 _ALIASES = {
     "params": "parameters n_params num_params nparams model_size model_params n",
     "params_nonembedding": "non_embedding_params n_nonembedding",
     "tokens": "n_tokens num_tokens training_tokens train_tokens d",
     "examples": (
         "dataset_size data_size n_examples num_examples train_size n_train n_labels labels "
-        "samples n_samples num_samples training_examples"
+        "samples n_samples num_samples training_examples training_samples train_samples "
+        "train_examples training_set_size"
     ),
     "kept": "compression compression_ratio keep_ratio kept_fraction fraction_kept density",
     "task_f1": "f1 macro_f1 f1_macro eval_f1 eval_macro_f1 eval_f1_macro",
-    "task_accuracy": "accuracy acc eval_accuracy eval_acc",
+    "task_accuracy": "accuracy acc eval_accuracy eval_acc test_accuracy test_acc",
+    "mmlu": "mmlu_acc mmlu_accuracy mmlu_score",
+    "mmlu_pro": "mmlu_pro_acc mmlu_pro_accuracy mmlu_pro_score",
     "task_nll": "nll",
     "task_brier": "brier brier_score",
-    "loss": "val_loss eval_loss test_loss valid_loss validation_loss val-loss final_loss",
+    "loss": "val_loss eval_loss test_loss valid_loss validation_loss final_loss",
     "weight_bits": "bits wbits",
     "format": "supervision supervision_format",
 }
-_MEANT = {alias: field for field, aliases in _ALIASES.items() for alias in aliases.split()}
+_BRACKETED = re.compile(r"\(.*?\)|\[.*?\]")
+
+
+def _bare(name: str) -> str:
+    """Return a name without case, spaces, signs and what stands in brackets, as a unit does."""
+    return re.sub(r"[^a-z0-9]", "", _BRACKETED.sub("", name.casefold()))
+
+
+_MEANT = {_bare(a): field for field, aliases in _ALIASES.items() for a in aliases.split()}
 _MOST_WORDS = 20  # distinct spellings looked at, so that a column of free text costs nothing
 
 
@@ -51,7 +64,7 @@ def hints(table: Table, schema: Schema) -> tuple[Note, ...]:
 def _names(table: Table, schema: Schema) -> Iterator[tuple[str, str]]:
     """Columns that may be a field under another name."""
     for name in table.columns:
-        field = None if name in schema.rules else _field_meant(name, tuple(schema.rules))
+        field = None if name in schema.rules else field_meant(name, schema)
         if field is None or field in table.columns:
             continue
         unit = ', kept_unit="compression"' if name.casefold().startswith("compression") else ""
@@ -79,13 +92,17 @@ def _units(table: Table, schema: Schema) -> Iterator[tuple[str, str]]:
             )
 
 
+def field_meant(name: str, schema: Schema) -> str | None:
+    """Return the field that a column of another name may be."""
+    return _field_meant(name, tuple(schema.rules))
+
+
 @lru_cache(maxsize=1024)
 def _field_meant(name: str, fields: tuple[str, ...]) -> str | None:
-    folded = name.casefold().strip().replace("/", "_")
-    if folded in fields:
-        return folded
-    close = get_close_matches(folded, fields, n=1, cutoff=0.85)
-    return _MEANT.get(folded) or (close[0] if close else None)
+    bare = {_bare(field): field for field in fields}
+    folded = _bare(name)
+    close = get_close_matches(folded, bare, n=1, cutoff=0.85)
+    return bare.get(folded) or _MEANT.get(folded) or (bare[close[0]] if close else None)
 
 
 def _words(table: Table, schema: Schema) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,9 @@ from .trainer import is_trainer_state, read_trainer_state
 
 __all__ = ["read_json", "run_name"]
 
+# What `scaling_laws.saved` writes into each of its files, so that none is taken for a log.
+_FIT = "scaling-laws fit"
+
 
 def read_json(path: Path, name: str = "", checkpoints: bool = False) -> Table:
     """Return the cells of a JSON file.
@@ -73,6 +76,11 @@ def run_name(path: Path, name: str = "") -> str:
 def _table(found: Any, source: str, run: str, checkpoints: bool) -> Table:
     if isinstance(found, dict):
         state = cast(dict[str, Any], found)
+        if state.get("format") == _FIT:
+            raise RunLogError(
+                f"{source} is a saved fit, not a log of runs: read it with sl.load, and give the "
+                "log that was fitted here."
+            )
         if is_trainer_state(state):
             return read_trainer_state(state, source, run, checkpoints)
         if is_harness(state):

@@ -103,7 +103,7 @@ def test_a_holdout_in_json_has_no_infinite_share():
     (["fit", "{log}", "--law", "power", "--option", "red"], "write name=value"),
     (["fit", "{log}", "--where", "format=label"], "no such column"),
     (["fit", "{log}"], "needs the column 'kept'"),
-    (["fit", "{log}", "--law", "power", "--delta", "much"], "could not convert"),
+    (["fit", "{log}", "--law", "power", "--delta", "much"], "--delta: 'much' is no number."),
     (["predict", "{log}"], "not a whole JSON file"),
     (["choose", "{log}", "--law", "chinchilla"], "no form can be fitted"),
 ])  # fmt: skip
@@ -138,3 +138,64 @@ def test_a_factor_that_is_no_column_says_which_there_are(capsys, tmp_path, words
         f"scaling-laws: --by: the log has no column {by!r}; it has {told}. Write --by format, "
         "or leave --by out: a law takes examples without it.\n"
     )
+
+
+@pytest.fixture
+def percents(tmp_path):
+    """A log as people keep it: names of their own, scores and sizes in per cent."""
+    path = tmp_path / "mine.csv"
+    rows = [f"{n},{p},{round(90 - 300 * n**-0.4, 1)}" for n in (1e3, 4e3, 2e4) for p in (100, 37)]
+    path.write_text("\n".join(["train samples,kept,macroF1", *rows]))
+    return path
+
+
+def test_units_are_said_in_the_shell(capsys, percents):
+    columns = ("--column", "examples=train samples", "--column", "task_f1=macroF1")
+    code, text, _ = run(capsys, "check", percents, *columns)
+    assert code == 0
+    assert "Write 1, or pass --unit kept=percent." in text
+    assert "or pass --unit score=percent." in text
+    units = ("--unit", "kept=percent", "--unit", "score=percent")
+    _, text, _ = run(capsys, "check", percents, *columns, *units)
+    assert text.startswith("mine.csv: 6 rows accepted, 0 rejected")
+    code, _, wrong = run(capsys, "check", percents, *columns, "--unit", "examples=thousand")
+    assert code == 2
+    assert "--unit examples: 'thousand' is no number" in wrong
+    code, _, wrong = run(capsys, "check", percents, *columns, "--unit", "kept=promille")
+    assert code == 2
+    assert "kept_unit must be one of fraction, percent, compression" in wrong
+
+
+def test_remedies_are_those_of_the_shell(capsys, percents):
+    code, _, wrong = run(capsys, "fit", percents, "--law", "power")
+    assert code == 2
+    assert "read 'macroF1' as task_f1 by --column task_f1=macroF1" in wrong
+    assert "columns=" not in wrong
+    assert "sl.read_runs" not in wrong
+    _, text, _ = run(capsys, "check", percents)
+    assert "if it is examples, pass --column 'examples=train samples'." in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fit", "LOG", "--law", "power", "--where", "examples=many"],
+         "--where examples: 'many' is no number."),
+        (["predict", "none.json", "--level", "95"], "not in (0, 1). Write 0.95 for 95 %."),
+        (["predict", "none.json"], "none.json can't be read or written: No such file"),
+        (["cost", "none.toml"], "none.toml can't be read or written: No such file"),
+    ],
+)  # fmt: skip
+def test_what_is_no_number_or_file_is_told(capsys, log, words, message):
+    code, _, wrong = run(capsys, *(log if w == "LOG" else w for w in words))
+    assert code == 2
+    assert message in wrong
+    assert "Errno" not in wrong
+
+
+def test_a_saved_fit_is_no_log(capsys, log, tmp_path):
+    out = tmp_path / "fit.json"
+    run(capsys, "fit", log, "--law", "power", "--out", out)
+    code, _, wrong = run(capsys, "plot", out, "--out", tmp_path / "x.png")
+    assert code == 2
+    assert "fit.json is a saved fit, not a log of runs" in wrong

@@ -236,6 +236,10 @@ def test_two_columns_may_change_places() -> None:
     [
         ([{"loss": 1.0, "n_params": 1e9}], "column_name", "columns={'params': 'n_params'}"),
         ([{"loss": 1.0, "Examples": 10}], "column_name", "columns={'examples': 'Examples'}"),
+        ([{"loss": 1.0, "D (tokens)": 1}], "column_name", "columns={'tokens': 'D (tokens)'}"),
+        ([{"loss": 1.0, "Train samples": 1}], "column_name", "{'examples': 'Train samples'}"),
+        ([{"loss": 1.0, "MMLU acc": 0.3}], "column_name", "columns={'mmlu': 'MMLU acc'}"),
+        ([{"loss": 1.0, "macroF1": 0.3}], "column_name", "columns={'task_f1': 'macroF1'}"),
         ([{"loss": 1.0, "compression": 2}], "column_name", 'kept_unit="compression"'),
         ([{"loss": 1.0, "format": "labels"}], "spelling", "did you mean 'label'"),
         ([{"loss": 1.0, "format": "CoT"}], "spelling", "did you mean 'cot'"),
@@ -388,6 +392,14 @@ def test_equal_reasons_are_told_once() -> None:
     log = read_runs([{"kept": 0.5}] * 40)
     assert "list row 0 and 39 more: The row has no score" in repr(log)
     assert repr(log).count("no score") == 1
+
+
+def test_columns_that_may_be_scores_are_named() -> None:
+    rows = [{"kept": 0.5, "val/loss": 2.0, "MMLU acc": 0.6}]
+    log = read_runs(rows)
+    assert "read 'val/loss' as loss and 'MMLU acc' as mmlu by columns={'loss'" in repr(log)
+    mapped = read_runs(rows, columns={"loss": "val/loss", "mmlu": "MMLU acc"})
+    assert mapped.metrics == ("mmlu", "loss")
 
 
 def test_an_empty_source_is_an_empty_log() -> None:
