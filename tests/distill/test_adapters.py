@@ -1,0 +1,35 @@
+"""Adapters beside weights in half precision are trained in float32."""
+
+import pytest
+import torch
+
+from distill.config import Lora, Train
+from distill.streams import Stream
+from distill.student import Student, make_accelerator
+from distill.train import train
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_entry_of_an_adapter_moves(toy_model, sequences, monkeypatch, precision):
+    options = Train(lr=1e-4, batch=8, epochs=3, precision=precision, lora=Lora(rank=2))
+    trained, finish = {}, Student.finish
+
+    def seen(student):
+        trained.update({n: w.detach().clone() for n, w in student.parameters.items()})
+        return finish(student)
+
+    monkeypatch.setattr(Student, "finish", seen)
+    first = toy_model(1).bfloat16()
+    torch.manual_seed(0)
+    drawn = Student(first, options, make_accelerator()).parameters
+    model = toy_model(1).bfloat16()
+    before = {n: w.detach().clone() for n, w in model.named_parameters()}
+    train(model, [Stream(sequences(32), 8, "cot")], options, bar=False)
+    assert {w.dtype for w in trained.values()} == {torch.float32}
+    moved = [(trained[n] != w).float().mean().item() for n, w in drawn.items() if "lora_A" in n]
+    assert min(moved) > 0.99
+    assert {w.dtype for w in model.parameters()} == {torch.bfloat16}
+    after = dict(model.named_parameters())
+    assert after.keys() == before.keys()
+    frozen = [n for n in after if "norm" in n or "embed" in n]
+    assert all(torch.equal(after[n], before[n]) for n in frozen)
