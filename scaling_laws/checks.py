@@ -154,10 +154,9 @@ def _bound_rejected(problem: Problem, fit: Estimate) -> Iterator[Note]:
     theta, _ = relax(problem, fit)
     if np.array_equal(theta, fit.theta):
         return
-    curve, y = fit.curve(problem), fit.target(problem)
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
     held, opened = (
-        float((weights * ((y - curve.residual_mean(t[None])[0]) * fit.scale) ** 2).sum())
+        float((weights * (fit.residual(problem, t) * fit.scale) ** 2).sum())
         for t in (fit.theta, theta)
     )
     nu = max(problem.n - int(fit.free.sum()), 1)

@@ -82,6 +82,10 @@ class Estimate:
         """Return the observations as the objective sees them."""
         return self.curve(problem).rotate(problem.y)
 
+    def residual(self, problem: Problem, theta: Array) -> Array:
+        """Return what the observations are off the curve, as the objective sees them ``[n]``."""
+        return self.target(problem) - self.curve(problem).residual_mean(theta[None])[0]
+
     @property
     def priors(self) -> int:
         """Number of priors; each counts as a run."""
@@ -270,8 +274,7 @@ def _evaluation(problem: Problem, theta: Array, chains: ChainError | None) -> Ar
 
 
 def _residual(problem: Problem, theta: Array, chains: ChainError | None) -> Array:
-    curve = Curve(problem.model, chains)
-    return curve.rotate(problem.y - problem.model.residual_mean(theta[None])[0])
+    return Curve(problem.model, chains).rotate(problem.residual(theta))
 
 
 # A prior at odds with the data must not explain all of the noise away.

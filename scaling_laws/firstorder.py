@@ -85,7 +85,7 @@ def _moving(problem: Problem, fit: Estimate) -> NDArray[np.bool_]:
 def _factor(problem: Problem, fit: Estimate) -> float:
     """Variance of a scaled residual."""
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
-    z = (fit.target(problem) - fit.curve(problem).residual_mean(fit.theta[None])[0]) * fit.scale
+    z = fit.residual(problem, fit.theta) * fit.scale
     psi = np.clip(z, -fit.delta, fit.delta)
     inside = np.abs(z) <= fit.delta
     nu = float(weights.sum()) - int(fit.free.sum())

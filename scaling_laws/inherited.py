@@ -45,12 +45,8 @@ def scatter(problem: Problem, fit: Estimate, lent: Estimate, lent_df: float) -> 
     from scipy.special import fdtrc
 
     variance = np.maximum(fit.evaluation + lent.run_variance, 1e-300)
-    f = float((_residual(problem, fit) ** 2 / variance).sum()) / df
+    f = float((fit.residual(problem, fit.theta) ** 2 / variance).sum()) / df
     return float(fdtrc(df, min(lent_df, 1e6), f))
-
-
-def _residual(problem: Problem, fit: Estimate) -> Array:
-    return fit.target(problem) - fit.curve(problem).residual_mean(fit.theta[None])[0]
 
 
 def inherit(
@@ -77,7 +73,7 @@ def inherit(
     if not keeps_noise(problem, fit, lent, rule.df):
         df = float(problem.n - int(fit.free.sum()))
         q = rng.chisquare(df, len(kept))
-        total = paule_mandel(_residual(problem, fit) ** 2, fit.evaluation, q)
+        total = paule_mandel(fit.residual(problem, fit.theta) ** 2, fit.evaluation, q)
         total = np.zeros(len(kept)) if problem.absolute else total
     centre, lower = relax(problem, fit)
     spread = np.sqrt(fit.evaluation + total[:, None])

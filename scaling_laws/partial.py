@@ -118,9 +118,7 @@ def common_run_variance(fits: Sequence[Fit]) -> float:
     """Return the run-to-run variance that all fits share: a few runs each cannot tell their own."""
     if all(fit.problem.absolute for fit in fits):
         return 0.0
-    residual = np.concatenate(
-        [f.problem.y - f.model.residual_mean(f.estimate.theta[None])[0] for f in fits]
-    )
+    residual = np.concatenate([f.problem.residual(f.estimate.theta) for f in fits])
     known = np.concatenate([fit.estimate.evaluation for fit in fits])
     degrees = float(max(sum(fit.degrees for fit in fits), 1))
     return float(paule_mandel(residual**2, known, np.array([degrees]))[0])
@@ -150,7 +148,7 @@ def shared_run_variance(
     for fit, codes in zip(fits, runs, strict=True):
         scale = 1.0 / np.sqrt(np.maximum(fit.estimate.evaluation + run_variance, 1e-300))
         theta = fit.estimate.theta
-        residual = (fit.problem.y - fit.model.residual_mean(theta[None])[0]) * scale
+        residual = fit.problem.residual(theta) * scale
         a = leverage(fit.problem, fit.estimate, theta, scale, fit.model.lower)
         at = np.zeros((len(codes), size))
         at[np.arange(len(codes)), codes] = 1.0

@@ -98,6 +98,10 @@ class Problem:
         proportion = self.metric.noise == "proportion" and bool(np.isfinite(self.items).any())
         return proportion or bool(np.isfinite(self.se).any())
 
+    def residual(self, theta: Array) -> Array:
+        """Return what the observations are off the curve, on the residual scale ``[n]``."""
+        return self.y - self.model.residual_mean(theta[None])[0]
+
     def evaluation_variance(self, mean: Array) -> Array:
         """Known evaluation variance on the residual scale, at a fitted mean ``[..., n]``.
 

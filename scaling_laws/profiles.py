@@ -108,9 +108,8 @@ def _residual_variance(problem: Problem, fit: Estimate, theta: Array) -> tuple[f
     nu = max(total - int(fit.free.sum()), 1.0)
     if problem.known:
         return 1.0, nu
-    r = fit.target(problem) - fit.curve(problem).residual_mean(theta[None])[0]
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
-    z = r * fit.scale
+    z = fit.residual(problem, theta) * fit.scale
     psi = np.clip(z, -fit.delta, fit.delta)
     inside = float((weights * (np.abs(z) <= fit.delta)).sum() / weights.sum())
     return max(float((weights * psi**2).sum()) / nu / max(inside, 1e-3), 1e-300), nu

@@ -181,7 +181,7 @@ def residual_table(fit: Fit) -> pd.DataFrame:
     """Return ``score, mean, residual`` on the residual scale, and ``z`` in units of its sd."""
     problem, estimate = fit.problem, fit.estimate
     mean = problem.model.mean(estimate.theta[None])[0]
-    residual = problem.y - problem.model.residual_mean(estimate.theta[None])[0]
+    residual = problem.residual(estimate.theta)
     sd = np.sqrt(problem.evaluation_variance(mean) + max(estimate.run_variance, 1e-300))
     columns = {"score": problem.score, "mean": mean, "residual": residual, "z": residual / sd}
     return pd.DataFrame(columns, index=problem.frame.index).sort_index()

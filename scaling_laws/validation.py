@@ -19,11 +19,11 @@ from scaling_laws.fitting import fit
 from scaling_laws.forecast import Forecast, weigh
 from scaling_laws.laws.base import Law
 from scaling_laws.metrics import Metric
+from scaling_laws.misfit import lack_of_fit
 from scaling_laws.problem import as_log, pick_metric
 from scaling_laws.result import Fit
 from scaling_laws.rolling import Rolled, held_axis, ordered_levels, roll
 from scaling_laws.runs import Note, RunLog
-from scaling_laws.scatter import lack_of_fit
 from scaling_laws.shared import shared_models
 from scaling_laws.verdict import Verdict, judge_problem
 

@@ -10,7 +10,7 @@ import scaling_laws as sl
 from scaling_laws.chains import chain_rotation
 from scaling_laws.checks import _pooling
 from scaling_laws.halfwild import Pooling
-from scaling_laws.scatter import lack_of_fit
+from scaling_laws.misfit import lack_of_fit
 from scaling_laws.study import Noise
 
 COLLAPSE, CURVE = sl.laws.Collapse(), {"acc1": 0.75, "k0": 0.5, "s": 6.0}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import scaling_laws as sl
-from scaling_laws.scatter import lack_of_fit
+from scaling_laws.misfit import lack_of_fit
 from scaling_laws.shared import repeats, shared_models
 
 REAL = Path(__file__).resolve().parents[2] / "experiments/results/smollm2-135m.jsonl"
