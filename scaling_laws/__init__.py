@@ -18,8 +18,8 @@ _HOME = {
     "Metric": "metrics", "METRICS": "metrics",
     "Note": "runs", "Run": "runs", "RunLog": "runs", "RunLogError": "runs",
     "append_run": "runs", "read_runs": "runs", "template": "runs",
-    "Fit": "result", "fit": "fitting", "fit_each": "fitting", "transfer": "fitting",
-    "update": "fitting",
+    "Fit": "result", "fit": "fitting", "fit_each": "grouped", "transfer": "refitting",
+    "update": "refitting",
     "load": "saved",
     "load_example": "example",
     "NoInterval": "halfwild",
@@ -84,12 +84,14 @@ if TYPE_CHECKING:
     from scaling_laws.backtesting import Backtest, backtest
     from scaling_laws.classes import ClassFits, fit_classes
     from scaling_laws.example import load_example
-    from scaling_laws.fitting import fit, fit_each, transfer, update
+    from scaling_laws.fitting import fit
+    from scaling_laws.grouped import fit_each
     from scaling_laws.halfwild import NoInterval
     from scaling_laws.items import class_scores
     from scaling_laws.laws import Axis, Law, Param
     from scaling_laws.metrics import METRICS, Metric
     from scaling_laws.presets.catalogue import presets
+    from scaling_laws.refitting import transfer, update
     from scaling_laws.reporting import Report, report
     from scaling_laws.result import Fit
     from scaling_laws.runs import (

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scaling_laws.decide.asking import check_share, decisive_run, lying_beyond, support_notes
 from scaling_laws.decide.draws import Ask, Fitted, Joint, joint_of, main_fit
 from scaling_laws.decide.result import Result, View, Why
-from scaling_laws.fitting import update
 from scaling_laws.forecast import Forecast
 from scaling_laws.halfwild import NoInterval
 from scaling_laws.problem import as_log
+from scaling_laws.refitting import update
 from scaling_laws.result import Fit, Interval
 from scaling_laws.runs import Note
 from scaling_laws.uncertainty import quantile_pair

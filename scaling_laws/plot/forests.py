@@ -23,7 +23,7 @@ from scaling_laws.plot.style import (
 from scaling_laws.result import Fit
 
 if TYPE_CHECKING:
-    from scaling_laws.fitting import FitTable
+    from scaling_laws.grouped import FitTable
 
 __all__ = ["forest", "parameters"]
 
