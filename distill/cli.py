@@ -158,6 +158,7 @@ def evaluate(
 ) -> None:
     """Score a model on the test examples and print the scores as JSON."""
     from .data import load_data
+    from .evaluate import LEARNT, reply_tokens
     from .evaluate import evaluate as evaluate_model
     from .memory import explained, lower_batch
 
@@ -175,7 +176,8 @@ def evaluate(
             format,
             replies=options.replies if format == "label" else None,
             gold_counts="fixed" if len(test) == len(data.test) else "random",
-            max_new_tokens=options.tokens,
+            max_new_tokens=options.tokens
+            or reply_tokens(data.task, data.pool[:LEARNT], tokenizer, format),
             batch_size=options.batch,
         )
     if save is not None:

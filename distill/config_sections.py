@@ -326,7 +326,9 @@ class Evaluate(Section):
         description="replies written, all if none; the format label answers the other examples by "
         "likelihood, the others leave them out",
     )
-    tokens: int | None = Field(None, ge=1, description="tokens of a written reply at most")
+    tokens: int | None = Field(
+        None, ge=1, description="tokens of a written reply at most; none: as learnt"
+    )
     quiz: int | None = Field(
         None, ge=0, description="questions of the built-in general-knowledge quiz; all, if none"
     )

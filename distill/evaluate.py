@@ -28,7 +28,10 @@ from .scores import (
 )
 from .task import Format, Task
 
-__all__ = ["Evaluation", "evaluate", "load_evaluation"]
+__all__ = ["LEARNT", "Evaluation", "evaluate", "load_evaluation", "reply_tokens"]
+
+LEARNT = 2000
+"""Examples of the pool whose length says how long replies may be."""
 
 _UNPARSED = "(unparsed)"
 # Tokens beyond the longest label, so that a reply which goes on is seen to go on.
@@ -149,8 +152,7 @@ def evaluate(
         )
     prompts = [task.prompt_ids(example.text, tokenizer, format) for example in examples]
     if max_new_tokens is None:
-        longest = max(map(len, task.label_ids(tokenizer))) + _SLACK
-        max_new_tokens = longest if format == "label" else _TRACE_TOKENS
+        max_new_tokens = reply_tokens(task, (), tokenizer, format)
     written = generate(
         model, tokenizer, prompts[:replies], max_new_tokens=max_new_tokens, batch_size=batch_size
     )
@@ -186,6 +188,26 @@ def evaluate(
     )
     confusion = confusion_matrix(gold, predicted, len(task.labels))
     return Evaluation(scores, items, _confusion_frame(confusion, task.labels), settings)
+
+
+def reply_tokens(task: Task, learnt: Sequence[Example], tokenizer: Any, format: Format) -> int:
+    """Return the tokens that a reply may have: enough for every one that is learnt.
+
+    A student of longer reasoning than the usual limit would be cut off before its answers, and
+    all of them be unparsed.
+
+    Parameters
+    ----------
+    task : Task
+    learnt : sequence of Example
+        Of the pool.
+    tokenizer : tokenizer
+    format : {"label", "cot", "blended"}
+    """
+    if format == "label":
+        return max(map(len, task.label_ids(tokenizer))) + _SLACK
+    written = [task.encode(e, tokenizer, format) for e in learnt if e.rationale]
+    return max([_TRACE_TOKENS, *(len(s.ids) - s.prompt.stop + _SLACK for s in written)])
 
 
 def _parsed(task: Task, tokenizer: Any, format: Format, written: Sequence[Reply]) -> np.ndarray:

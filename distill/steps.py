@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from .cache import build_cache, open_cache
 from .config import Config, Replay, Train, essential, hash_of
 from .data import Dataset
-from .evaluate import evaluate
+from .evaluate import LEARNT, evaluate, reply_tokens
 from .files import folder_content
 from .general import general_kl, lm_eval_scores
 from .generate import generate
@@ -231,17 +231,18 @@ class Steps:
             if options.texts is not None:
                 self._comparable(model, tokenizer)
             test, replies = self.data.test, options.replies
+            task, pool = self.data.task, self.data.pool[:LEARNT]
             if format != "label":
                 test, replies = test[:replies], None
             evaluation = evaluate(
                 model,
                 tokenizer,
-                self.data.task,
+                task,
                 test,
                 format,
                 replies=replies,
                 gold_counts="fixed" if len(test) == len(self.data.test) else "random",
-                max_new_tokens=options.tokens,
+                max_new_tokens=options.tokens or reply_tokens(task, pool, tokenizer, format),
                 batch_size=options.batch,
             )
             file, sha256 = evaluation.save(folder)

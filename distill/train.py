@@ -147,7 +147,7 @@ class _Training:
         self.folder, self.accelerator = folder, accelerator
         self.total = total_steps(len(streams[0].sequences), options)
         self.lengths = [[len(s.ids) for s in stream.sequences] for stream in streams]
-        self._refuse_too_long()
+        self._refuse_too_long(model)
         check_logits(model, streams[0].sequences[0].ids)
         torch.manual_seed(seed)  # adapters are drawn
         self.student = Student(model, options, accelerator)
@@ -191,7 +191,7 @@ class _Training:
             tuple(self.measured), self.wall_s, self.cpu_s, self.student.finish(),
         )  # fmt: skip
 
-    def _refuse_too_long(self) -> None:
+    def _refuse_too_long(self, model: Any) -> None:
         """Refuse now what a later step could not do: its sequences are drawn when it comes."""
         measured = [] if self.options.validate_every is None else self.validation
         longest = max(max(map(max, self.lengths)), max((len(s.ids) for s in measured), default=0))
@@ -200,6 +200,13 @@ class _Training:
                 f"train: a sequence has {longest} tokens, more than the train.micro_tokens = "
                 f"{self.options.micro_tokens} of a forward pass; raise it to {longest} or more "
                 "(results do not depend on it)."
+            )
+        known = getattr(model.config, "max_position_embeddings", None)
+        if known is not None and longest > known:
+            raise ValueError(
+                f"train: a sequence has {longest} tokens, and the model was made for {known} "
+                "(max_position_embeddings): what it says beyond them is noise. Leave long texts "
+                "out, or take another model."
             )
 
     def _step(self) -> None:

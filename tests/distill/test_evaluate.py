@@ -20,7 +20,7 @@ from transformers import (
 )
 
 import scaling_laws as sl
-from distill.evaluate import _trace, evaluate, load_evaluation
+from distill.evaluate import _trace, evaluate, load_evaluation, reply_tokens
 from distill.examples import Example
 from distill.general import GENERAL_KL, general_kl, lm_eval_scores
 from distill.generate import Reply, generate
@@ -381,3 +381,15 @@ metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
     assert (found["tiny_quiz"], found["tiny_quiz_se"]) == proportion(right, 8)
     with pytest.raises(ValueError, match="tiny_quiz has no metric exact_match; it has acc"):
         lm_eval_scores(taught, tokenizer, ["tiny_quiz"], metric="exact_match", **options)
+
+
+def test_a_reply_may_be_as_long_as_what_is_learnt(tokenizer):
+    """Reasoning beyond the usual limit would be cut off before every answer."""
+    long = Example("Bank", "rate up", "It lifts and lifts. " * 200)
+    learnt = TASK.encode(long, tokenizer, "cot")
+    written = len(learnt.ids) - learnt.prompt.stop
+    assert written > 300
+    assert reply_tokens(TASK, [*EXAMPLES, long], tokenizer, "blended") >= written
+    assert reply_tokens(TASK, EXAMPLES, tokenizer, "cot") == 256
+    longest = max(map(len, TASK.label_ids(tokenizer)))
+    assert longest < reply_tokens(TASK, [long], tokenizer, "label") < longest + 10

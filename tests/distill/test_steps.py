@@ -167,3 +167,20 @@ def test_traces_are_asked_of_the_whole_pool_with_its_gold_labels(bare, monkeypat
         main(["traces", str(tmp_path / "c.yaml"), str(tmp_path / "new.jsonl")])
     plain = load_config(config, ["data.traces=null", "data.label_source=gold"])
     assert asked == load_data(plain.data).pool
+
+
+@pytest.mark.parametrize(("tokens", "limit"), [("null", 256), ("20", 20)])
+def test_students_of_long_reasons_may_write_them(bare, monkeypatch, tokens, limit):
+    config = bare(f"evaluate.tokens={tokens}", "supervision.alpha=0")
+    file = Path(config.data.traces)
+    file.write_text(file.read_text().replace("Clear.", "It is clear. " * 45))
+    asked, plain = [], steps.evaluate
+
+    def seen(*args, max_new_tokens, **options):
+        asked.append(max_new_tokens)
+        return plain(*args, max_new_tokens=8, **options)
+
+    monkeypatch.setattr(steps, "evaluate", seen)
+    run_chain(config, bar=False)
+    assert len(asked) == 2
+    assert min(asked) == max(asked) == limit if tokens != "null" else min(asked) > limit

@@ -37,3 +37,9 @@ def test_a_validation_that_is_no_number_is_an_error(toy_model, sequences):
     learnt = [s for s in sequences(64) if 63 not in s.ids]
     with pytest.raises(TrainingError, match="validation NLL is nan at step 1"):
         train(model, [Stream(learnt, 4)], Train(validate_every=1, lr=1e-9), validation=[odd])
+
+
+def test_a_sequence_beyond_the_positions_of_a_model_is_told(toy_model, sequences):
+    model, learnt = toy_model(max_position_embeddings=32), [*sequences(8), LONG]
+    with pytest.raises(ValueError, match="has 40 tokens, and the model was made for 32"):
+        train(model, [Stream(learnt, 4)], Train())
