@@ -156,12 +156,16 @@ def _run(attempt: _Attempt, folder: Path, command: Sequence[str]) -> tuple[int |
 
 def _beat(folder: Path) -> None:
     """Give signs of life, and look whether the sweep wants an end of it."""
-    last = time.monotonic()
-    while not (folder / "stop").exists():
+    last, stop = time.monotonic(), False
+    while not stop:
         time.sleep(_LOOK_S)
-        if time.monotonic() - last > BEAT_S:
-            last = time.monotonic()
-            os.utime(folder / "claim.json")
+        try:
+            if time.monotonic() - last > BEAT_S:
+                last = time.monotonic()
+                os.utime(folder / "claim.json")
+            stop = (folder / "stop").exists()
+        except OSError:  # of a shared file system; silence would say that the job is dead
+            continue
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -473,11 +473,3 @@ def test_jobs_survive_their_file(tmp_path, burn):
 def test_two_jobs_of_one_name(tmp_path, burn):
     with pytest.raises(ValueError, match="Two jobs have one name"):
         Sweep(tmp_path, [*burn(1), *burn(1)], Local(1))
-
-
-def test_processes_of_a_gang_share_its_threads(tmp_path):
-    code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['OMP_NUM_THREADS'])"
-    job = Job("j", python(code, tmp_path / "log"), gpus=2)
-    backend = Local(1, devices=("0", "1"), threads=6)
-    assert Sweep(tmp_path / "out", [job], backend, table=Table(io.StringIO())).run()
-    assert (tmp_path / "log").read_text() == "3"
