@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
@@ -47,8 +47,11 @@ class Student:
     def __init__(self, model: Any, options: Train, accelerator: Accelerator) -> None:
         self.model, self.options, self.accelerator = model, options, accelerator
         self._adapters = None if options.lora is None else _with_adapters(model, options.lora)
+        self._sharded = options.parallel == "fsdp" and accelerator.num_processes > 1
         if options.lora is None:
-            model.float().requires_grad_(True)
+            model.requires_grad_(True)
+            if not self._sharded:
+                model.float()
         if options.gradient_checkpointing:
             # The older name of the same method before transformers 5.24.
             enable = getattr(model, "activation_checkpointing_enable", None)
@@ -56,7 +59,6 @@ class Student:
         if options.compile:
             for layer in model.get_decoder().layers:
                 layer.compile(dynamic=True)
-        self._sharded = options.parallel == "fsdp" and accelerator.num_processes > 1
         inner = _WithLoss(model, options, autocast=not self._sharded)
         self.module = self._shard(inner) if self._sharded else accelerator.prepare_model(inner)
 
@@ -122,7 +124,12 @@ class Student:
         policy = MixedPrecisionPolicy()
         if self.options.precision == "bf16":
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-        for layer in self.model.get_decoder().layers:
+        layers = self.model.get_decoder().layers
+        in_layers = {id(weight) for weight in layers.parameters()}
+        _widen(w for w in self.model.parameters() if id(w) not in in_layers)
+        for layer in layers:
+            # One by one: in float32 all layers may be more than a GPU holds before they are shards.
+            _widen(layer.parameters())
             fully_shard(layer, mp_policy=policy)
         return fully_shard(inner, mp_policy=policy)
 
@@ -165,12 +172,16 @@ def _with_adapters(model: Any, lora: Lora) -> Any:
         target_modules=list(lora.modules),
     )
     adapters = LoraModel(model, settings, "default")
-    for weight in model.parameters():
-        if weight.requires_grad:
-            # They come in the dtype of the model. In bfloat16 most steps of an entry are below its
-            # rounding: at a learning rate of 1e-4, four of five entries drawn at random never move.
-            weight.data = weight.data.float()
+    # They come in the dtype of the model. In bfloat16 most steps of an entry are below its
+    # rounding: at a learning rate of 1e-4, four of five entries drawn at random never move.
+    _widen(weight for weight in model.parameters() if weight.requires_grad)
     return adapters
+
+
+def _widen(weights: Iterable[nn.Parameter]) -> None:
+    """Make weights float32, in place."""
+    for weight in weights:
+        weight.data = weight.data.float()
 
 
 def full_tensor(value: Tensor) -> Tensor:
