@@ -92,6 +92,11 @@ class Data(Section):
     )
     text: str | None = Field(None, description="column of the texts, where a file leaves doubt")
     label: str | None = Field(None, description="column of the labels, where a file leaves doubt")
+    group: Literal["template"] | None = Field(
+        None,
+        description="template: texts of one template (a column of the file) stay in one part; "
+        "none: each goes by itself",
+    )
     instruction: str = Field(
         "Name the event in this headline.", description="what the prompt of a file's task asks"
     )
@@ -127,6 +132,8 @@ class Data(Section):
             raise ValueError(f"train = {self.train} is more than pool = {self.pool}")
         if self.traces is not None and self.label_source == "gold":
             raise ValueError("the labels of traces are the teacher's; write label_source: teacher")
+        if self.group is not None and self.source == "headlines":
+            raise ValueError("group is for files; synthetic headlines share no template anyway")
         if self.wrong is not None and self.traces is None:
             raise ValueError(f"wrong = {self.wrong} is about traces; name their file in traces")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,13 +73,25 @@ def _headlines(data: Data) -> Dataset:
 def _file(data: Data) -> Dataset:
     loaded = load_examples(data.source, data.text, data.label)
     distinct = drop_near_duplicates(loaded.examples)
-    split = stratified_split(distinct.kept, _sizes(data), data.seed)
+    split = stratified_split(distinct.kept, _sizes(data), data.seed, group=data.group)
     task = Task(Path(data.source).stem, loaded.labels, data.instruction)
     against = sum(twin.label != kept.label for twin, kept in distinct.removed)
     other = f", {against} of them with another label than the one that was kept" if against else ""
     dropped = f"{distinct.n_removed} near-duplicates were left out{other}."
-    notes = (*loaded.notes, dropped, *split.notes)
+    notes = (*loaded.notes, dropped, *split.notes, *_shared(split["train"], split["test"]))
     return Dataset(task, split["train"], split["validation"], split["test"], notes)
+
+
+def _shared(pool: Sequence[Example], test: Sequence[Example]) -> list[str]:
+    """Say how much of the test set may be known by its templates."""
+    known = {example.template for example in pool} - {None}
+    n = sum(example.template in known for example in test)
+    if n == 0:
+        return []
+    return [
+        f"{n} of {len(test)} test examples are of a template that the pool has too: a student may "
+        "know them by heart. Write data.group: template to keep templates apart."
+    ]
 
 
 def _sizes(data: Data) -> dict[str, int]:

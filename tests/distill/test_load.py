@@ -176,3 +176,27 @@ def test_labels_that_differ_in_case_alone_and_copies_with_another_label_are_told
     data = load_data(Data(source=str(path), **sizes))
     assert any("near-duplicates were left out, 1 of them with another label" in n
                for n in data.notes)  # fmt: skip
+
+
+def test_templates_in_two_parts_are_told_and_kept_apart_if_asked(tmp_path):
+    template = [str(i % 100) for i in range(len(TEXTS))]
+    rows = frame(text="headline", label="category", template=template)
+    rows["category"] = ["up" if int(t) % 2 else "down" for t in template]
+    path = write(rows, tmp_path / "mix.parquet")
+    sizes = {"source": str(path), "pool": 100, "train": 10, "validation": 20, "test": 60}
+    plain, apart = load_data(Data(**sizes)), load_data(Data(**sizes, group="template"))
+
+    def shared(data):
+        return len({e.template for e in data.pool} & {e.template for e in data.test})
+
+    assert shared(plain) > 10
+    (note,) = (n for n in plain.notes if "of a template that the pool has too" in n)
+    assert note.startswith(
+        f"{sum(e.template in {p.template for p in plain.pool} for e in plain.test)} of 60"
+    )
+    assert "data.group: template" in note
+    assert shared(apart) == 0
+    assert len(apart.test) > 50
+    assert not [n for n in apart.notes if "of a template that the pool has too" in n]
+    with pytest.raises(ValueError, match="group is for files"):
+        Data(group="template")
