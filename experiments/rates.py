@@ -111,7 +111,11 @@ def _main(
 ) -> None:
     """Print the table, and write it beside the grid's log."""
     grid = small(out, teacher)
-    cell = next(r.config for r in grid if r.config.data.train == examples)
+    cells = [run.config for run in grid if run.config.data.train == examples]
+    if not cells:
+        known = sorted({run.config.data.train for run in grid})
+        raise typer.BadParameter(f"--examples {examples}: the grid has {known}.")
+    cell = cells[0]
     found = rates(cell, lr, epochs, kept)
     found.to_csv(out / "rates.csv", index=False)
     typer.echo(found.round(4).to_string(index=False))

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from experiments.backends import State
@@ -148,7 +149,9 @@ def visible_devices() -> tuple[str, ...]:
     """Return the GPUs of this machine that this process may use."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return tuple(part.strip() for part in named.split(",") if part.strip())
+        parts = (part.strip() for part in named.split(","))
+        # As CUDA reads it: what comes after -1 is hidden.
+        return tuple(part for part in takewhile(lambda part: part != "-1", parts) if part)
     import torch
 
     return tuple(str(i) for i in range(torch.cuda.device_count()))

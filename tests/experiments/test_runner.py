@@ -4,8 +4,10 @@ import errno
 import io
 import sys
 
+import pytest
+
 from experiments import runner
-from experiments.backends.local import Local
+from experiments.backends.local import Local, visible_devices
 from experiments.engine import Sweep
 from experiments.jobs import Job
 from experiments.table import Table
@@ -37,3 +39,12 @@ def test_a_file_system_that_fails_once_does_not_silence_a_runner(tmp_path, monke
     runner._beat(tmp_path)
     assert len(beats) == 3
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "devices"), [("-1", ()), ("", ()), (" 2, 0 ", ("2", "0")), ("3,-1,1", ("3",))]
+)
+def test_hidden_gpus_are_not_lent(monkeypatch, named, devices):
+    """A job that is lent one would train on the processor."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_devices() == devices
