@@ -12,7 +12,7 @@ from scipy.special import bdtr
 from scaling_laws.demo_rows import GENERAL, METRICS, TASK, places
 from scaling_laws.show import number
 from scaling_laws.show_validation import held_words
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,7 +141,7 @@ def _predictions(demo: Demo) -> Iterator[str]:
         bounded = demo.choices[metric].best.metric.top is not None
         shown[metric] = ["{} [{}, {}]".format(*(_score(v, bounded) for v in c)) for c in cells]
     shown["support"] = table["support"]
-    yield from ("  " + line.rstrip() for line in shown.to_string(index=False).split("\n"))
+    yield from indented(shown.to_string(index=False))
 
 
 def _score(value: float, bounded: bool) -> str:

@@ -22,7 +22,7 @@ from scaling_laws.laws import Collapse, Law
 from scaling_laws.runs import RunLog, RunLogError, read_runs
 from scaling_laws.show import number
 from scaling_laws.validation import Holdout, holdout
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.result import Fit
@@ -214,4 +214,4 @@ def _prediction_lines(one: Fit, data: str) -> Iterator[str]:
         shown[size] = [f"{v:.4g}" for v in table[size]]
     shown.insert(len(shown.columns) - 1, "estimate", [number(v) for v in table["estimate"]])
     shown.insert(len(shown.columns) - 1, "interval", ends)
-    yield from ("  " + line.rstrip() for line in shown.to_string(index=False).split("\n"))
+    yield from indented(shown.to_string(index=False))

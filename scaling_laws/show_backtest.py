@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scaling_laws.show import number
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.backtesting import Backtest
@@ -25,7 +25,7 @@ def backtest_text(found: Backtest) -> str:
     for log, part in found.frame.groupby(level="log", sort=False):
         lines += ["", f"  {log}, {part['scale'].iloc[0]}"]
         table = _shown(part.droplevel("log")).reset_index().to_string(index=False)
-        lines += ["  " + line.rstrip() for line in table.split("\n")]
+        lines += indented(table)
     lines += [line for label, words in _notes(found) for line in wrapped(label, words)]
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.show import number
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, note_lines, note_list, wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.classes import ClassFits
@@ -21,18 +21,17 @@ def classes_text(found: ClassFits) -> str:
     """Return the classes as text."""
     table = _shown(found).reset_index().to_string(index=False)
     lines = [_title(found), *wrapped(found.name, _pooled(found))]
-    lines += ["", *("  " + line.rstrip() for line in table.split("\n"))]
+    lines += ["", *indented(table)]
     if found.notes:
-        lines += ["", *(x for n in found.notes for x in wrapped(n.severity, n.sentence))]
+        lines += ["", *note_lines(found.notes)]
     return "\n".join(lines)
 
 
 def classes_html(found: ClassFits) -> str:
     """Return the classes as HTML."""
-    notes = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in found.notes)
     head = f"<p><b>{escape(_title(found))}</b></p><p>{escape(found.name)}: "
     table = _shown(found).to_html(escape=True)
-    return f"{head}{escape(_pooled(found))}</p>{table}<ul>{notes}</ul>"
+    return f"{head}{escape(_pooled(found))}</p>{table}{note_list(found.notes)}"
 
 
 def _title(found: ClassFits) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scaling_laws.show import number
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, note_lines, note_list, wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.decide.result import Result
@@ -26,13 +26,12 @@ def result_text(found: Result) -> str:
         lines += wrapped(label, text)
     table = cells(found.frame)
     if len(table):
-        lines += ["", *("  " + line.rstrip() for line in table.to_string(index=False).split("\n"))]
+        lines += ["", *indented(table.to_string(index=False))]
     if len(found.frame) > _MOST:
         lines.append(f"  ... and {len(found.frame) - _MOST} more rows in .frame")
     if found.notes:
         lines.append("")
-    lines += [line for n in found.notes for line in wrapped(n.severity, n.sentence)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *note_lines(found.notes)])
 
 
 def result_html(found: Result) -> str:
@@ -42,9 +41,8 @@ def result_html(found: Result) -> str:
         f"<td style='text-align:left'>{escape(text)}</td></tr>"
         for label, text in (("question", found.question), *_head(found))
     )
-    items = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in found.notes)
     table = cells(found.frame).to_html(index=False, escape=True) if len(found.frame) else ""
-    return f"<div><table>{head}</table>{table}<ul>{items}</ul></div>"
+    return f"<div><table>{head}</table>{table}{note_list(found.notes)}</div>"
 
 
 def _head(found: Result) -> list[tuple[str, str]]:

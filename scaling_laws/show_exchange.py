@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.show import number
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, note_lines, note_list
 
 if TYPE_CHECKING:
     from scaling_laws.exchange import Exchange
@@ -20,16 +20,13 @@ __all__ = ["exchange_html", "exchange_text"]
 def exchange_text(found: Exchange) -> str:
     """Return the rate as text."""
     table = _shown(found).to_string(index=False)
-    lines = [_title(found), *("  " + line.rstrip() for line in table.split("\n"))]
-    lines += [line for n in found.notes for line in wrapped(n.severity, n.sentence)]
-    return "\n".join(lines)
+    return "\n".join([_title(found), *indented(table), *note_lines(found.notes)])
 
 
 def exchange_html(found: Exchange) -> str:
     """Return the rate as HTML."""
-    items = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in found.notes)
     table = _shown(found).to_html(index=False, escape=True)
-    return f"<p><b>{escape(_title(found))}</b></p>{table}<ul>{items}</ul>"
+    return f"<p><b>{escape(_title(found))}</b></p>{table}{note_list(found.notes)}"
 
 
 def _title(found: Exchange) -> str:

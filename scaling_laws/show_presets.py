@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.show import number
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, note_lines, note_list, wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.presets.catalogue import Presets
     from scaling_laws.presets.crossing import Crossover
     from scaling_laws.presets.preset import Preset
-    from scaling_laws.runs import Note
 
 __all__ = [
     "catalogue_html", "catalogue_text", "crossover_html", "crossover_text", "preset_html",
@@ -29,8 +28,8 @@ def preset_text(preset: Preset) -> str:
     lines = [_title(preset)]
     for label, words in _head(preset):
         lines += wrapped(label, words)
-    lines += ["", *_indented(_constants(preset)), ""]
-    return "\n".join([*lines, *_note_lines(preset.notes)]).rstrip()
+    lines += ["", *_table_lines(_constants(preset)), ""]
+    return "\n".join([*lines, *note_lines(preset.notes)]).rstrip()
 
 
 def preset_html(preset: Preset) -> str:
@@ -41,7 +40,7 @@ def preset_html(preset: Preset) -> str:
     )
     table = _constants(preset).to_html(escape=True)
     head = f"<p><b>{escape(_title(preset))}</b></p><table>{rows}</table>"
-    return f"{head}{table}{_notes_html(preset.notes)}"
+    return f"{head}{table}{note_list(preset.notes)}"
 
 
 def _title(preset: Preset) -> str:
@@ -83,7 +82,7 @@ def _constants(preset: Preset) -> pd.DataFrame:
 
 def catalogue_text(found: Presets) -> str:
     """Return the list of presets as text."""
-    return "\n".join([f"{len(found)} published laws", *_indented(_listed(found))])
+    return "\n".join([f"{len(found)} published laws", *_table_lines(_listed(found))])
 
 
 def catalogue_html(found: Presets) -> str:
@@ -110,8 +109,8 @@ def crossover_text(found: Crossover) -> str:
     lines = [_crossing(found)]
     for label, words in _crossing_head(found):
         lines += wrapped(label, words)
-    lines += ["", *_indented(_crossing_table(found)), ""]
-    return "\n".join([*lines, *_note_lines(found.notes)])
+    lines += ["", *_table_lines(_crossing_table(found)), ""]
+    return "\n".join([*lines, *note_lines(found.notes)])
 
 
 def crossover_html(found: Crossover) -> str:
@@ -122,7 +121,7 @@ def crossover_html(found: Crossover) -> str:
     )
     table = _crossing_table(found).to_html(escape=True, index=False)
     head = f"<p><b>{escape(_crossing(found))}</b></p><table>{rows}</table>"
-    return f"{head}{table}{_notes_html(found.notes)}"
+    return f"{head}{table}{note_list(found.notes)}"
 
 
 def _crossing(found: Crossover) -> str:
@@ -143,15 +142,6 @@ def _crossing_table(found: Crossover) -> pd.DataFrame:
     return pd.DataFrame({c: [number(v) for v in frame[c]] for c in frame})
 
 
-def _indented(table: pd.DataFrame) -> list[str]:
+def _table_lines(table: pd.DataFrame) -> list[str]:
     text = table.reset_index().rename(columns={"index": ""}).to_string(index=False, justify="left")
-    return ["  " + line.rstrip() for line in text.split("\n")]
-
-
-def _note_lines(notes: tuple[Note, ...]) -> list[str]:
-    return [line for n in notes for line in wrapped(n.severity, n.sentence)]
-
-
-def _notes_html(notes: tuple[Note, ...]) -> str:
-    items = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in notes)
-    return f"<ul>{items}</ul>" if items else ""
+    return indented(text)

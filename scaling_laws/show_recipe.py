@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scaling_laws.show import number
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, note_lines, note_list, wrapped
 
 if TYPE_CHECKING:
     from scaling_laws.recipes import Recipe
@@ -22,17 +22,14 @@ def recipe_text(recipe: Recipe) -> str:
     """Return the steps as text."""
     lines = [f"{recipe.title}, {recipe.fit.problem.n} points", *wrapped("", _column(recipe), 0)]
     table = _shown(recipe).reset_index().to_string(index=False)
-    lines += ["  " + line.rstrip() for line in table.split("\n")]
-    lines += [line for n in recipe.notes for line in wrapped(n.severity, n.sentence)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *indented(table), *note_lines(recipe.notes)])
 
 
 def recipe_html(recipe: Recipe) -> str:
     """Return the steps as HTML."""
-    items = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in recipe.notes)
     head = f"<p><b>{escape(recipe.title)}</b>, {recipe.fit.problem.n} points</p>"
     head += f"<p>{escape(_column(recipe))}</p>"
-    return f"{head}{_shown(recipe).to_html(escape=True)}<ul>{items}</ul>"
+    return f"{head}{_shown(recipe).to_html(escape=True)}{note_list(recipe.notes)}"
 
 
 def _column(recipe: Recipe) -> str:

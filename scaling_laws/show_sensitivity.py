@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.show import number
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, note_lines, note_list
 
 if TYPE_CHECKING:
     from scaling_laws.runs import Note
@@ -84,11 +84,9 @@ def _signed(change: float) -> str:
 
 
 def _text(title: str, table: pd.DataFrame, notes: Sequence[Note]) -> str:
-    lines = [title, *("  " + row.rstrip() for row in table.to_string(index=False).split("\n"))]
-    lines += [line for n in notes for line in wrapped(n.severity, n.sentence)]
-    return "\n".join(lines)
+    return "\n".join([title, *indented(table.to_string(index=False)), *note_lines(notes)])
 
 
 def _html(title: str, table: pd.DataFrame, notes: Sequence[Note]) -> str:
-    items = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in notes)
-    return f"<p><b>{escape(title)}</b></p>{table.to_html(index=False, escape=True)}<ul>{items}</ul>"
+    rows = table.to_html(index=False, escape=True)
+    return f"<p><b>{escape(title)}</b></p>{rows}{note_list(notes)}"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from scaling_laws.show import formula_of, number
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, note_lines, note_list, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scaling_laws.runs import Note
     from scaling_laws.twostep import Steps, TwoStep
 
 __all__ = ["steps_html", "steps_text", "two_step_html", "two_step_text"]
@@ -24,8 +22,8 @@ def two_step_text(found: TwoStep) -> str:
     for label, words in _head(found):
         lines += wrapped(label, words)
     table = _parameters(found).to_string(index=False)
-    lines += ["", *("  " + line.rstrip() for line in table.split("\n")), ""]
-    return "\n".join([*lines, *_note_lines(found.notes)]).rstrip()
+    lines += ["", *indented(table), ""]
+    return "\n".join([*lines, *note_lines(found.notes)]).rstrip()
 
 
 def two_step_html(found: TwoStep) -> str:
@@ -33,7 +31,7 @@ def two_step_html(found: TwoStep) -> str:
     rows = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in _head(found))
     table = _parameters(found).to_html(escape=True, index=False)
     head = f"<p><b>{escape(_title(found))}</b></p><table>{rows}</table>"
-    return f"{head}{table}{_notes_html(found.notes)}"
+    return f"{head}{table}{note_list(found.notes)}"
 
 
 def _title(found: TwoStep) -> str:
@@ -86,12 +84,3 @@ def _compared(found: Steps) -> pd.DataFrame:
     shown[f"inside {level:g} %"] = [f"{v:.0%}" for v in frame["coverage"]]
     shown["mean width"] = [number(v) for v in frame["width"]]
     return shown
-
-
-def _note_lines(notes: Sequence[Note]) -> list[str]:
-    return [line for n in notes for line in wrapped(n.severity, n.sentence)]
-
-
-def _notes_html(notes: Sequence[Note]) -> str:
-    items = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in notes)
-    return f"<ul>{items}</ul>" if items else ""

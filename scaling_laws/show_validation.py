@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from scaling_laws.show import number
-from scaling_laws.wrapping import wrapped
+from scaling_laws.wrapping import indented, note_lines, note_list
 
 if TYPE_CHECKING:
     from scaling_laws.forecast import Forecast
-    from scaling_laws.runs import Note
     from scaling_laws.validation import Choice, Holdout
 
 __all__ = [
@@ -82,13 +80,13 @@ def _inside(held: Holdout) -> str:
 def choice_text(choice: Choice) -> str:
     """Return the forms side by side as text."""
     lines = [_choice_title(choice), _frame_text(choice.frame)]
-    return "\n".join([*lines, *_note_lines(choice.notes)])
+    return "\n".join([*lines, *note_lines(choice.notes)])
 
 
 def choice_html(choice: Choice) -> str:
     """Return the forms side by side as HTML."""
     head = f"<p><b>{escape(_choice_title(choice))}</b></p>"
-    return head + _shown(choice.frame).to_html(escape=True) + _notes_html(choice.notes)
+    return head + _shown(choice.frame).to_html(escape=True) + note_list(choice.notes)
 
 
 def _choice_title(choice: Choice) -> str:
@@ -107,15 +105,14 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _frame_text(frame: pd.DataFrame) -> str:
-    table = _shown(frame).reset_index().to_string(index=False)
-    return "\n".join("  " + line.rstrip() for line in table.split("\n"))
+    return "\n".join(indented(_shown(frame).reset_index().to_string(index=False)))
 
 
 def forecast_text(forecast: Forecast) -> str:
     """Return what a forecast is made of as text."""
     lines = [_forecast_title(forecast)]
     lines += [f"  {weight:6.3f}  {form}" for form, weight in forecast.weights.items()]
-    return "\n".join([*lines, *_note_lines(forecast.notes[:1])])
+    return "\n".join([*lines, *note_lines(forecast.notes[:1])])
 
 
 def forecast_html(forecast: Forecast) -> str:
@@ -125,17 +122,8 @@ def forecast_html(forecast: Forecast) -> str:
         for form, weight in forecast.weights.items()
     )
     head = f"<p><b>{escape(_forecast_title(forecast))}</b></p>"
-    return f"{head}<table>{rows}</table>{_notes_html(forecast.notes[:1])}"
+    return f"{head}<table>{rows}</table>{note_list(forecast.notes[:1])}"
 
 
 def _forecast_title(forecast: Forecast) -> str:
     return f"Forecast of {forecast.metric.name}, mixed from {len(forecast.fits)} forms"
-
-
-def _note_lines(notes: Sequence[Note]) -> list[str]:
-    return [line for n in notes for line in wrapped(n.severity, n.sentence)]
-
-
-def _notes_html(notes: Sequence[Note]) -> str:
-    items = "".join(f"<li>{escape(n.severity)}: {escape(n.sentence)}</li>" for n in notes)
-    return f"<ul>{items}</ul>"
