@@ -20,7 +20,8 @@ __all__ = ["Dataset", "load_data"]
 class Dataset:
     """A task and its examples; no text is in two parts.
 
-    ``notes`` say which columns were taken and what was left out.
+    ``others`` are of the file and in no part; ``notes`` say which columns were taken and what was
+    left out.
     """
 
     task: Task
@@ -28,6 +29,7 @@ class Dataset:
     validation: list[Example]
     test: list[Example]
     notes: tuple[str, ...] = ()
+    others: tuple[Example, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -55,13 +57,18 @@ def load_data(data: Data) -> Dataset:
     dataset = _headlines(data) if data.source == "headlines" else _file(data)
     if data.traces is None:
         return dataset
-    traces = read_traces(data.traces, dataset.task, dataset.pool, wrong=data.wrong or "keep")
+    others = (*dataset.validation, *dataset.test, *dataset.others)
+    traces = read_traces(
+        data.traces, dataset.task, dataset.pool, others=others, wrong=data.wrong or "keep"
+    )
     if len(traces.examples) < data.train:
         raise ValueError(
             f"{data.traces} has {len(traces.examples)} usable traces of the pool's "
             f"{len(dataset.pool)} examples ({traces.counts}); data.train asks for {data.train}."
         )
     note = f"{Path(data.traces).name}: {traces.counts}."
+    if traces.passed:
+        note += f" {traces.passed} rows of examples outside the pool were passed over."
     return replace(dataset, pool=traces.examples, notes=(*dataset.notes, note))
 
 
@@ -79,7 +86,9 @@ def _file(data: Data) -> Dataset:
     other = f", {against} of them with another label than the one that was kept" if against else ""
     dropped = f"{distinct.n_removed} near-duplicates were left out{other}."
     notes = (*loaded.notes, dropped, *split.notes, *_shared(split["train"], split["test"]))
-    return Dataset(task, split["train"], split["validation"], split["test"], notes)
+    taken = {id(example) for part in split.parts.values() for example in part}
+    others = tuple(example for example in loaded.examples if id(example) not in taken)
+    return Dataset(task, split["train"], split["validation"], split["test"], notes, others)
 
 
 def _shared(pool: Sequence[Example], test: Sequence[Example]) -> list[str]:

@@ -46,10 +46,13 @@ class Traces:
     frame : DataFrame
         A row an example asked: ``id``, ``gold`` (None where there is none), ``answer``,
         ``outcome`` and ``reply``.
+    passed : int
+        Rows of a file that belong to examples of other parts.
     """
 
     examples: list[Example]
     frame: pd.DataFrame = field(repr=False)
+    passed: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -267,6 +270,7 @@ def read_traces(
     task: Task,
     examples: Sequence[Example] | None = None,
     *,
+    others: Sequence[Example] = (),
     wrong: Wrong = "keep",
 ) -> Traces:
     """Read a teacher's traces and labels from a file: of a person, a model elsewhere or an API.
@@ -287,6 +291,8 @@ def read_traces(
         What was asked. A row belongs to the example with its ``id`` (or ``custom_id``), else to
         the one with its ``text``. Without examples every row needs a ``text``, and no gold label
         is known.
+    others : sequence of Example
+        Known too, and not wanted: rows of theirs are passed over and counted.
     wrong : {"keep", "drop"}
         See `collect_traces`.
 
@@ -302,11 +308,15 @@ def read_traces(
     if examples is None:
         examples = [_example(row, f"{path.name} row {i}") for i, row in enumerate(rows, 1)]
         return collect_traces(task, examples, list(_replies(path, rows, task)), wrong=wrong)
-    places = _places(examples)
+    places, outside, passed = _places(examples), set(_places(others)), 0
     replies: list[str | None] = [None] * len(examples)
     for number, (row, reply) in enumerate(zip(rows, _replies(path, rows, task), strict=True), 1):
         names = [(f, str(row[f])) for f in ("id", "custom_id", "text") if f in row]
-        place = next((places[name] for name in names if name in places), None)
+        known = next((name for name in names if name in places or name in outside), None)
+        place = None if known is None else places.get(known)
+        if known in outside and (place is None or replies[place] is not None):
+            passed += 1
+            continue
         if place is None or replies[place] is not None:
             fault = "belongs to no example" if place is None else "repeats an example"
             raise ValueError(f"{path.name} row {number} {fault}: {dict(names)}.")
@@ -317,7 +327,7 @@ def read_traces(
                 "the column that is wrong."
             )
         replies[place] = reply
-    return collect_traces(task, examples, replies, wrong=wrong)
+    return replace(collect_traces(task, examples, replies, wrong=wrong), passed=passed)
 
 
 def _missing(value: Any) -> bool:

@@ -184,3 +184,16 @@ def test_students_of_long_reasons_may_write_them(bare, monkeypatch, tokens, limi
     run_chain(config, bar=False)
     assert len(asked) == 2
     assert min(asked) == max(asked) == limit if tokens != "null" else min(asked) > limit
+
+
+def test_traces_of_a_whole_file_are_those_of_its_pool(bare):
+    config = bare()
+    plain = load_data(config.data)
+    rows = map(json.loads, Path(config.data.source).read_text().splitlines())
+    lines = [json.dumps({"id": r["id"], "reply": f"Reason: Clear.\nEvent: {r['label']}"})
+             for r in rows]  # fmt: skip
+    Path(config.data.traces).write_text("".join(f"{line}\n" for line in lines))
+    found = load_data(config.data)
+    assert found.pool == plain.pool
+    assert found.notes[-1].endswith(f"{len(lines) - 16} rows of examples outside the pool were "
+                                    "passed over.")  # fmt: skip

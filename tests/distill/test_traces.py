@@ -286,3 +286,19 @@ def test_thinking_whose_opening_the_template_wrote_is_no_answer():
     reply = "It may be\nEvent: up\nor not.\n</think>\n\nEvent: down"
     (example,) = collect_traces(TASK, EXAMPLES[1:2], [reply]).examples
     assert (example.label, example.rationale) == ("down", "It may be\n Event: up\nor not.")
+
+
+def test_rows_of_examples_that_are_known_and_not_wanted_are_passed_over(tmp_path):
+    """Such as those of the whole file, of which a part is the pool."""
+    copy = Example(EXAMPLES[0].text, "down", id="copy")
+    others = [copy, Example("Bank opens", "other", id="d")]
+    by_id = [{"id": name, "text": e.text, "reply": RIGHT}
+             for name, e in [("copy", copy), ("d", others[1]), ("a", EXAMPLES[0])]]  # fmt: skip
+    by_text = [{"text": row["text"], "reply": row["reply"]} for row in by_id]
+    for rows in (by_id, by_text, by_id[::-1]):
+        path = write_rows(tmp_path / "t.jsonl", rows)
+        traces = read_traces(path, TASK, EXAMPLES, others=others)
+        assert [(e.id, e.label) for e in traces.examples] == [("a", "up")]
+        assert (traces.passed, traces.counts["no reply"]) == (2, 2)
+    with pytest.raises(ValueError, match="row 2 belongs to no example"):
+        read_traces(write_rows(tmp_path / "t.jsonl", by_id), TASK, EXAMPLES, others=others[:1])
