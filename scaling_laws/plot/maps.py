@@ -27,6 +27,7 @@ from scaling_laws.plot.style import (
     finish,
     legend_above,
     plain_log_axis,
+    room_of,
     small,
     text_of,
 )
@@ -43,6 +44,10 @@ Array = NDArray[np.float64]
 _LEVELS = 8
 # Every so many points of the grid one is predicted: contours need fewer than curves.
 _EVERY = 3
+# Share of their width that the colour bar leaves the axes.
+_BAR = 0.85
+# A middle colour of the map below the pale frame.
+_PALE = "#c2c1bd"
 
 
 def contours(
@@ -106,8 +111,8 @@ def contours(
     table = shown.fitted.predict(points, interval=None)
     height = table["estimate"].to_numpy(dtype=float).reshape(at_x.shape)
     drawn = _filled(ax, at_x, at_y, height)
-    _fade(ax, shown, names, (grid_x, grid_y))
-    handles = _runs(ax, shown, fixed, names)
+    pale = _fade(ax, shown, names, (grid_x, grid_y))
+    handles = [*_runs(ax, shown, fixed, names), *pale]
     if target is not None:
         ends = shown.fitted.predict(points, interval=interval, level=level)  # pyright: ignore[reportArgumentType]
         handles += _target(ax, at_x, at_y, height, ends, target, level)
@@ -121,7 +126,7 @@ def contours(
     bar.ax.tick_params(labelsize=small(ax))
     finish(ax, axis_words(first), axis_words(second))
     ax.grid(False)
-    legend_above(ax, handles, common_words([fixed]))
+    legend_above(ax, handles, common_words([fixed]), room=_BAR * room_of(ax))
     return ax
 
 
@@ -155,12 +160,12 @@ def _filled(ax: Any, x: Array, y: Array, height: Array) -> Any:
     return drawn
 
 
-def _fade(ax: Any, shown: Shown, names: tuple[str, str], grids: tuple[Array, Array]) -> None:
-    """Lay a pale frame over what is outside the range of the runs seen."""
+def _fade(ax: Any, shown: Shown, names: tuple[str, str], grids: tuple[Array, Array]) -> list[Any]:
+    """Lay a pale frame over what is outside the range of the runs seen; return what it is."""
     frame = shown.base.problem.frame
     (left, right), (bottom, top) = ((float(frame[n].min()), float(frame[n].max())) for n in names)
     (x0, x1), (y0, y1) = ((float(g[0]), float(g[-1])) for g in grids)
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import Patch, Rectangle
 
     for corner, width, height in (
         ((x0, y0), left - x0, y1 - y0), ((right, y0), x1 - right, y1 - y0),
@@ -168,6 +173,8 @@ def _fade(ax: Any, shown: Shown, names: tuple[str, str], grids: tuple[Array, Arr
     ):  # fmt: skip
         if width > 0 and height > 0:
             ax.add_patch(Rectangle(corner, width, height, color="white", alpha=0.45, linewidth=0))
+    # Of the colour of a middle score.
+    return [Patch(facecolor=_PALE, linewidth=0, label="pale: beyond them")] if ax.patches else []
 
 
 def _runs(ax: Any, shown: Shown, fixed: Line, names: tuple[str, str]) -> list[Any]:
@@ -189,6 +196,7 @@ def _target(
     ax: Any, x: Array, y: Array, height: Array, ends: pd.DataFrame, target: float, level: float
 ) -> list[Any]:
     from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
 
     colour = COLOURS[1]
     surfaces: list[tuple[Array, Any, str]] = [(height, "-", f"{target:g} reached")]
@@ -198,7 +206,13 @@ def _target(
     handles: dict[str, Any] = {}
     for surface, style, words in surfaces:
         if np.nanmin(surface) < target < np.nanmax(surface):
+            width = 1.6 if style == "-" else 1.0
+            # On a white edge: without colours it would be no lighter or darker than the ground.
+            edge = [withStroke(linewidth=width + 1.4, foreground="white")]
             ax.contour(x, y, surface, levels=[target], colors=[colour], linestyles=[style],
-                       linewidths=[1.6 if style == "-" else 1.0])  # fmt: skip
+                       linewidths=[width]).set_path_effects(edge)  # fmt: skip
             handles[words] = Line2D([], [], color=colour, linestyle=style, label=words)
+    if surfaces[0][2] not in handles:
+        words = f"{target:g}: nowhere"
+        handles = {words: Line2D([], [], linestyle="none", label=words), **handles}
     return list(handles.values())

@@ -10,10 +10,19 @@ from numpy.typing import NDArray
 
 from scaling_laws.estimate import refit
 from scaling_laws.firstorder import covariance
-from scaling_laws.halfwild import Draws, relax
+from scaling_laws.halfwild import Draws, NoInterval, relax
 from scaling_laws.kernel import Objective
 from scaling_laws.plot.parts import main
-from scaling_laws.plot.style import COLOURS, GREY, axes_of, finish, legend_above
+from scaling_laws.plot.style import (
+    COLOURS,
+    GREY,
+    axes_of,
+    finish,
+    legend_above,
+    room_of,
+    small,
+    wrapped,
+)
 from scaling_laws.uncertainty import printed
 
 if TYPE_CHECKING:
@@ -28,8 +37,9 @@ Names = tuple[str, str]
 
 # Points along the first parameter, and to either side of the ridge along the second.
 _ALONG, _ASIDE = 31, 14
-# The first parameter is followed so many times as far as its 90 % interval reaches.
-_REACH = 1.6
+# The first parameter is followed at least so many times as far as its 90 % interval reaches, and so
+# many times as far as the widest region would if the likelihood were normal.
+_REACH, _MARGIN = 1.6, 1.25
 # Weight of a constraint, in inverse widths of what is looked at.
 _STIFF = 100.0
 _SHOWN_DRAWS = 300
@@ -67,7 +77,8 @@ def likelihood(
     Raises
     ------
     ValueError
-        For a name that is no free printed parameter, or a fit with fewer than two.
+        For a name that is no free printed parameter, a fit with fewer than two, or one whose rows
+        leave no noise to measure: it has no region.
 
     Notes
     -----
@@ -78,13 +89,13 @@ def likelihood(
 
     base = main(fitted)
     pair = _pair(base, names)
+    if base.degrees <= 0 and isinstance(base.draws_or_reason, NoInterval):
+        raise ValueError(f"likelihood: there is no region. {base.draws_or_reason}")
     ax = axes_of(ax)
-    x, y, drop = _surface(base, pair)
-    limits = [2.0 * float(fdtri(2.0, max(base.degrees, 1), level)) for level in sorted(levels)]
-    if draws and isinstance(base.draws_or_reason, Draws):
-        at = printed(base.model, base.draws_or_reason.theta[:_SHOWN_DRAWS])
-        ax.plot(at[pair[0]], at[pair[1]], linestyle="none", marker=".", markersize=2.5, color=GREY,
-                alpha=0.5, zorder=1)  # fmt: skip
+    degrees = max(base.degrees, 1)
+    limits = [2.0 * float(fdtri(2.0, degrees, level)) for level in sorted(levels)]
+    wide = float(np.sqrt(limits[-1] / fdtri(1.0, degrees, 0.9)))
+    x, y, drop = _surface(base, pair, max(_REACH, _MARGIN * wide))
     shades = np.linspace(0.45, 0.15, len(limits))
     for below, limit, shade in zip([0.0, *limits], limits, shades, strict=False):
         ax.contourf(x, y, drop, levels=[below, limit], colors=[COLOURS[0]], alpha=shade, zorder=2)
@@ -95,10 +106,33 @@ def likelihood(
     inside = drop <= 1.3 * limits[-1]
     ax.set_xlim(*_padded(x[inside]))
     ax.set_ylim(*_padded(y[inside]))
-    finish(ax, *pair)
-    ax.grid(True, axis="both", linewidth=0.5, alpha=0.4)
-    legend_above(ax, _handles(sorted(levels), shades, draws))
+    _name_axes(ax, base, pair)
+    dots = _dots(ax, base, pair) if draws else []
+    legend_above(ax, [*_handles(sorted(levels), shades), *dots])
     return ax
+
+
+def _name_axes(ax: Any, base: Fit, pair: Names) -> None:
+    meanings = [base.law.params[name.partition("[")[0]].meaning for name in pair]
+    words = [f"{n}: {m}" if m else n for n, m in zip(pair, meanings, strict=True)]
+    size = small(ax) + 1.0
+    height = 72.0 / ax.get_figure(root=True).dpi * ax.get_window_extent().height
+    rooms = (room_of(ax), height)
+    finish(ax, *(wrapped(w, room, size) for w, room in zip(words, rooms, strict=True)))
+    ax.grid(True, axis="both", linewidth=0.5, alpha=0.4)
+
+
+def _dots(ax: Any, base: Fit, pair: Names) -> list[Any]:
+    """Draw draws of the default bootstrap, where there are any; say how many lie off the axes."""
+    if not isinstance(base.draws_or_reason, Draws):
+        return []
+    at = printed(base.model, base.draws_or_reason.theta[:_SHOWN_DRAWS])
+    x, y = (at[name] for name in pair)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    off = int(np.sum(~((x >= left) & (x <= right) & (y >= bottom) & (y <= top))))
+    words = f"draws, {off} of {len(x)} not shown" if off else "draws"
+    return ax.plot(x, y, linestyle="none", marker=".", markersize=2.5, color=GREY, alpha=0.5,
+                   zorder=1, label=words)  # fmt: skip
 
 
 def _pair(base: Fit, names: Sequence[str] | None) -> Names:
@@ -120,18 +154,18 @@ def _padded(values: Array) -> tuple[float, float]:
     return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
 
-def _sides(base: Fit, name: str, one: Profile) -> tuple[float, float]:
-    """Return how far below and above the estimate to look."""
+def _sides(base: Fit, name: str, one: Profile, reach: float) -> tuple[float, float]:
+    """Return how far below and above the estimate to look, `reach` times its interval."""
     centre = base.values[name]
     least, most = base.model.legal_range(name)
     low = one.low if np.isfinite(one.low) else float(one.value[0])
     high = one.high if np.isfinite(one.high) else float(one.value[-1])
-    begin = max(centre - _REACH * (centre - low), least)
-    end = min(centre + _REACH * (high - centre), most)
+    begin = max(centre - reach * (centre - low), least)
+    end = min(centre + reach * (high - centre), most)
     return max(centre - begin, 1e-12), max(end - centre, 1e-12)
 
 
-def _surface(base: Fit, pair: Names) -> tuple[Array, Array, Array]:
+def _surface(base: Fit, pair: Names, reach: float) -> tuple[Array, Array, Array]:
     """Return points ``x, y [aside, along]`` and the drop of the likelihood there.
 
     The first parameter is held at a row of values, which gives the ridge; from the ridge the second
@@ -139,7 +173,7 @@ def _surface(base: Fit, pair: Names) -> tuple[Array, Array, Array]:
     point starts from the solution of its neighbour.
     """
     profiles = [base.profile(name) for name in pair]
-    sides = [_sides(base, name, one) for name, one in zip(pair, profiles, strict=True)]
+    sides = [_sides(base, name, one, reach) for name, one in zip(pair, profiles, strict=True)]
     ridge = _ridge(base, pair[0], sides[0])
     narrow = min(1.0, 2.5 * np.sqrt(1.0 - _correlation(base, pair) ** 2))
     spans = np.array([sum(sides[0]), narrow * sum(sides[1])])
@@ -249,7 +283,7 @@ def _held(
     return found.theta, found.objective - 0.5 * (own**2).sum(1)
 
 
-def _handles(levels: Sequence[float], shades: Array, draws: bool) -> list[Any]:
+def _handles(levels: Sequence[float], shades: Array) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -260,6 +294,4 @@ def _handles(levels: Sequence[float], shades: Array, draws: bool) -> list[Any]:
         Patch(color=COLOURS[0], alpha=float(shade), linewidth=0, label=f"{100 * level:g} % region")
         for level, shade in zip(levels, shades, strict=True)
     ]
-    if draws:
-        out.append(Line2D([], [], linestyle="none", marker=".", color=GREY, label="draws"))
     return out

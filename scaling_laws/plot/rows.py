@@ -19,7 +19,7 @@ __all__ = [
 _NAMES, _MOST_LINES = 0.42, 3
 # Over the size of the text: a line, a letter, a tick with its pads, a line of a legend, and what
 # stands below the axes.
-_LINE, _LETTER, _TICK, _ABOVE, _BELOW = 1.2, 0.55, 1.2, 1.7, 4.0
+_LINE, _LETTER, _TICK, _ABOVE, _BELOW = 1.2, 0.55, 1.2, 1.7, 5.0
 # Inches of a row on a figure of its own, and of what stands above and below the rows.
 _ROW, _FRAME = 0.17, 1.1
 # Share of the figure that names of ends may take, and the points of the line that leads to one.
@@ -52,12 +52,15 @@ def rows_that_fit(ax: Any, legend: int = 1) -> int:
     return max(1, int(_inside(ax, legend) / (_LINE * small(ax)) - 2.0 * _PAD) + 1)
 
 
-def name_rows(ax: Any, at: Any, names: Sequence[Any], legend: int = 1) -> float:
-    """Name rows at their heights, the first on top; return the points that the names take."""
+def name_rows(ax: Any, at: Any, names: Sequence[Any], legend: int = 1, room: float = 0.0) -> float:
+    """Name rows at their heights, the first on top; return the points that the names take.
+
+    `room` are the points that they and the axes have, where that is not what the axes have now.
+    """
     size, step = small(ax), named_every(ax, at, legend)
     # Half a line stands between two names.
     lines = int(_row(ax, at, legend) / (_LINE * size) - 0.5)
-    letters = max(8, int(_NAMES * room_of(ax) / (_LETTER * size)))
+    letters = max(8, int(_NAMES * (room or room_of(ax)) / (_LETTER * size)))
     words = _apart([str(name) for name in names], letters, min(max(1, lines), _MOST_LINES))
     ax.set_yticks(at[::step], [text_of(one) for one in words[::step]])
     ax.tick_params(axis="y", labelsize=size)

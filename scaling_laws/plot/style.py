@@ -196,17 +196,20 @@ def finish(ax: Any, x: str = "", y: str = "") -> None:
     tidy(ax)
 
 
-def legend_above(ax: Any, handles: Sequence[Any], title: str = "", beside: float = 0.0) -> float:
+def legend_above(
+    ax: Any, handles: Sequence[Any], title: str = "", beside: float = 0.0, room: float = 0.0
+) -> float:
     """Put a legend over the axes, where it covers no data, in as many columns as fit.
 
-    It begins `beside` points left of the axes, over wide labels of rows. Returns its height in
+    It begins `beside` points left of the axes, over wide labels of rows, and has a `room` of its
+    own where that of the axes is not known yet, as beside a colour bar. Returns its height in
     points, for what is to stand above it.
     """
     from matplotlib.transforms import ScaledTranslation
 
     if not handles and not title:
         return 0.0
-    size, room = small(ax), _width(ax)
+    size, room = small(ax), room or _width(ax)
     # A label that is wider than the axes would take the room of the data.
     labels = [_lines_of(h.get_label(), room - _HANDLE * size, size) for h in handles]
     title = _lines_of(text_of(title), room, size)

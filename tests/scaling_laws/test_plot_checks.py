@@ -9,9 +9,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import scaling_laws as sl
+from scaling_laws.halfwild import NoInterval
 from scaling_laws.plot.style import COLOURS
 from scaling_laws.presets import load_points
 from scaling_laws.study import Noise
+from tests.figures import LONG, NARROW, legend, readable, rows_named, title
 
 KEPT = (1.0, 0.79, 0.58, 0.37, 0.16)
 TRUTH = {"e": 2.2, "a": 0.5, "b": 0.4, "c": 0.3, "g": 0.8}
@@ -46,11 +48,6 @@ def drawn(ax):
 def points(ax):
     lines = [line for line in ax.lines if line.get_linestyle() == "None"]
     return np.concatenate([np.column_stack(line.get_data()) for line in lines])
-
-
-def legend(owner):
-    found = owner.get_legend() if hasattr(owner, "get_legend") else owner.legends[0]
-    return [t.get_text() for t in found.get_texts()]
 
 
 # --- residuals ------------------------------------------------------------------------------------
@@ -181,6 +178,49 @@ def test_a_held_parameter_is_an_open_marker_without_a_bar():
     assert not ax.collections
 
 
+def test_a_forest_says_what_its_marks_are(fit, runs):
+    assert legend(readable(sl.plot.forest(fit, "c", level=0.8))) == ["estimate, 80 % interval"]
+    held = sl.fit(fit.law, runs, "task_f1", parameters={"b": 0.4})
+    assert legend(readable(sl.plot.parameters(held))) == [
+        "estimate, 90 % interval", "without interval", "black: same for all levels",
+    ]  # fmt: skip
+    law = sl.laws.Compressed("multiplicative", size="params", full=8.03e9)
+    open_end = sl.fit(law, load_points("headline-f1"), "task_f1")
+    assert legend(readable(sl.plot.forest(open_end, "e"))) == [
+        "estimate, 90 % interval", "no end there",
+    ]  # fmt: skip
+
+
+def test_long_names_of_fits_leave_the_data_their_room(fit, runs):
+    other = sl.fit(sl.laws.Compressed(), runs, "task_f1")
+    both = {LONG: fit, "together": other}
+    ax = readable(sl.plot.forest(both, "c"))
+    assert len(set(rows_named(ax))) == 3
+    figure = readable(sl.plot.parameters(both))
+    assert len(set(rows_named(figure.axes[0]))) == 3
+    # Beside levels a colour is a level: a fit without them has none.
+    colours = [to_hex(line.get_color()).upper() for line in ax.lines if line.get_marker() == "o"]
+    assert colours[2] == "#000000"
+    assert len(set(colours)) == 3
+
+
+def test_thirty_fits_on_low_axes_are_named_in_part(runs):
+    one = sl.fit(sl.laws.Compressed(), runs, "task_f1")
+    ax = readable(sl.plot.forest({f"fit {i:02}": one for i in range(30)}, "b", sl.plot.blank()))
+    assert 5 < len(rows_named(ax)) < 30
+
+
+def test_large_numbers_are_written_in_thousands():
+    x = np.linspace(1.0, 4.0, 12)
+    line = sl.laws.from_function(lambda x, p, q: p + q * x, ["x"])
+    rows = pd.DataFrame({"x": x, "y": 3e5 + 2e5 * x + 1e4 * np.sin(7.0 * x)})
+    fit = sl.fit(line, rows, sl.Metric("y", link="identity"), objective="squares")
+    figure = readable(sl.plot.parameters(fit))
+    told = [t.get_text() for ax in figure.axes for t in ax.get_xticklabels()]
+    assert told
+    assert all(words.endswith("k") for words in told)
+
+
 def test_a_parameter_that_is_none_is_named(fit):
     with pytest.raises(ValueError, match="'z' is no parameter of these fits"):
         sl.plot.forest(fit, "z")
@@ -221,14 +261,52 @@ def test_the_region_holds_the_profile_interval(fit):
         profile = fit.profile(name)
         assert edge(ax)[:, axis].min() < profile.low
         assert edge(ax)[:, axis].max() > profile.high
-    assert legend(ax) == ["estimate", "50 % region", "90 % region", "draws"]
-    assert points(ax)[-1].tolist() == [fit.values["b"], fit.values["g"]]
+    estimate, draws = (line for line in ax.lines if line.get_linestyle() == "None")
+    assert [x[0] for x in estimate.get_data()] == [fit.values["b"], fit.values["g"]]
+    x, y = draws.get_data()
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    off = len(x) - np.sum((x >= left) & (x <= right) & (y >= bottom) & (y <= top))
+    told = f"draws, {off} of {len(x)} not shown" if off else "draws"
+    assert legend(ax) == ["estimate", "50 % region", "90 % region", told]
 
 
 def test_the_weakest_pair_is_the_default(fit):
     ax = drawn(sl.plot.likelihood(fit, draws=False))
     worst = fit.identifiability.iloc[-1].drop("singular_value").abs().nlargest(2)
-    assert [ax.get_xlabel(), ax.get_ylabel()] == list(worst.index)
+    told = [words.partition(": ") for words in (ax.get_xlabel(), ax.get_ylabel())]
+    assert [name for name, _, _ in told] == list(worst.index)
+    # Each says what it is.
+    for name, _, meaning in told:
+        law = fit.law.params[name.partition("[")[0]]
+        assert meaning.replace("\n", " ") == law.meaning
+
+
+def test_the_widest_region_is_drawn_whole(fit):
+    """Both parameters are determined: a region that ends is not cut where the search did."""
+    ax = drawn(sl.plot.likelihood(fit, ("b", "g"), levels=(0.5, 0.99), draws=False))
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    at = edge(ax)
+    assert left < at[:, 0].min() < at[:, 0].max() < right
+    assert bottom < at[:, 1].min() < at[:, 1].max() < top
+    # As wide as the F quantiles say, against that of the 90 % interval of one parameter.
+    wide = fit.profile("b")
+    assert np.ptp(at[:, 0]) > 1.6 * (wide.high - wide.low)
+
+
+def test_a_line_through_its_points_has_no_region():
+    line = sl.laws.from_function(lambda x, p, q: p + q * x, ["x"])
+    rows = pd.DataFrame({"x": [1.0, 2.0], "y": [1.0, 2.1]})
+    fit = sl.fit(line, rows, sl.Metric("y", link="identity"), objective="squares")
+    with pytest.raises(ValueError, match=r"there is no region\. 2 rows for 2 free parameters"):
+        sl.plot.likelihood(fit, ("p", "q"))
+
+
+def test_without_draws_the_legend_has_none(fit, runs):
+    alone = sl.fit(fit.law, runs, "task_f1")
+    # What `draws_or_reason` keeps of a log that supports none.
+    vars(alone)["draws_or_reason"] = NoInterval("Add runs.")
+    ax = drawn(sl.plot.likelihood(alone, ("b", "g")))
+    assert legend(ax)[-1] == "90 % region"
 
 
 def test_a_pair_is_two_free_parameters(fit, runs):
@@ -255,8 +333,8 @@ def test_coverage_is_the_mean_over_points_and_their_range():
     np.testing.assert_allclose(curve.get_data(), [[0.5, 0.9], [0.48, 0.89]])
     bars = next(c for c in ax.collections if hasattr(c, "get_segments"))
     np.testing.assert_allclose([s[:, 1] for s in bars.get_segments()], [[0.46, 0.5], [0.86, 0.92]])
-    assert legend(ax) == ["the curve"]
-    assert ax.get_legend().get_title().get_text() == "refused: 2 % of logs"
+    assert legend(ax) == ["the curve", "as claimed", "noise, 90 %"]
+    assert title(ax) == "mean and range over points; refused: 2 % of logs"
 
 
 def test_the_band_is_the_noise_of_the_simulation():
@@ -276,7 +354,31 @@ def test_coverage_of_simulated_logs():
     tables = {level: sl.coverage(sl.laws.Power(), design, truth, 0.03, at, n=4, draws=99,
                                  level=level) for level in (0.5, 0.9)}  # fmt: skip
     ax = drawn(sl.plot.coverage(tables))
-    assert legend(ax) == ["the curve", "a new run"]
+    assert legend(ax)[:3] == ["the curve", "a new run", "as claimed"]
+
+
+def test_kinds_of_interval_stand_beside_each_other_at_what_they_claim():
+    kinds = {level: pd.concat([table(level, [level, level]).assign(interval=kind)
+                               for kind in ("mean", "run", "score")], ignore_index=True)
+             for level in (0.5, 0.9)}  # fmt: skip
+    ax = readable(sl.plot.coverage(kinds, sl.plot.blank(*NARROW)))
+    marks = [line for line in ax.lines if line.get_linestyle() == "None"]
+    boxes = [ax.transData.transform([(line.get_xdata()[0], 0.5)])[0, 0] for line in marks]
+    # Centres are at least a marker's width apart.
+    width = marks[0].get_markersize() * ax.get_figure().dpi / 72.0
+    assert (np.diff(boxes) > 0.8 * width).all()
+    claims = ax.collections[-1].get_segments()
+    assert [s[0, 1] for s in claims] == [0.5, 0.9]
+    for i, segment in enumerate(claims):
+        xs = [line.get_xdata()[i] for line in marks]
+        assert segment[0, 0] < min(xs) < max(xs) < segment[1, 0]
+
+
+def test_where_all_logs_are_refused_coverage_says_so():
+    none = table(0.9, [np.nan, np.nan]).assign(refused=1.0)
+    ax = readable(sl.plot.coverage({0.9: none}, sl.plot.blank(*NARROW)))
+    assert title(ax).endswith("refused: 100 % of logs")
+    assert "noise, 90 %" not in legend(ax)
 
 
 def test_coverage_needs_levels():

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 import scaling_laws as sl
 from scaling_laws.plot.style import COLOURS
 from scaling_laws.study import Noise
+from tests.figures import LONG, NARROW, readable
 
 KEPT = (1.0, 0.79, 0.58, 0.37, 0.16)
 SIZES = (6e3, 3e4, 1e5, 4e5)
@@ -197,7 +198,8 @@ def test_contours_mark_runs_and_target(fit, held):
     assert len(points) == len(SIZES) * len(KEPT)
     assert ax.get_xlabel() == "labelled examples"
     assert ax.get_ylabel() == "fraction of parameters kept"
-    assert {"cot", "runs seen", "0.8 reached", "90 % interval"} == set(words(ax))
+    told = {"cot", "runs seen", "pale: beyond them", "0.8 reached", "90 % interval"}
+    assert told == set(words(ax))
     reached = [c for c in ax.collections if c.get_linewidths()[:1] == [1.6]][0]
     at = np.concatenate([p.vertices for p in reached.get_paths() if len(p.vertices)])
     score = fit.predict(examples=at[:, 0], kept=at[:, 1], format="cot", interval=None)["estimate"]
@@ -205,6 +207,21 @@ def test_contours_mark_runs_and_target(fit, held):
     np.testing.assert_allclose(score, 0.8, atol=0.004)
     ax = drawn(sl.plot.contours(held, at={"format": "cot"}))
     assert len(markers(ax)[1].get_xdata()) == len(SIZES)
+
+
+def test_a_target_stands_out_in_grey_and_says_where_it_is_not(fit):
+    ax = drawn(sl.plot.contours(fit, at={"format": "cot"}, target=0.8))
+    reached = [c for c in ax.collections if c.get_linewidths()[:1] in ([1.6], [1.0])]
+    edged = [c for c in reached if c.get_path_effects()]
+    assert len(edged) == 3
+    ax = drawn(sl.plot.contours(fit, at={"format": "cot"}, target=0.999999))
+    assert "0.999999: nowhere" in words(ax)
+
+
+def test_contours_of_a_long_name_keep_their_room(runs):
+    frame = runs.frame.assign(format=runs.frame["format"].map({"cot": LONG, "label": "label"}))
+    fit = sl.fit(sl.laws.Compressed(by="format"), frame, "task_f1")
+    readable(sl.plot.contours(fit, sl.plot.blank(*NARROW), at={"format": LONG}))
 
 
 def test_contours_need_one_format(fit):

@@ -1,13 +1,11 @@
 """Names, ticks and legends of figures of many, of one, and of badly named things can be read."""
 
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.text import Annotation
 
 import scaling_laws as sl
 from scaling_laws import cost
@@ -15,63 +13,7 @@ from scaling_laws.backtesting import Backtest
 from scaling_laws.exchange import exchange_rate
 from scaling_laws.plot.rows import shortened
 from scaling_laws.plot.style import COLOURS
-
-NARROW = (85.0, 58.0)
-LONG = "a name that is longer than anybody would like to read beside a figure for $5, number"
-# A pixel of 150 to the inch, for boxes that only touch.
-TOUCH = 1.0
-
-
-def texts(ax):
-    """What is written on axes and beside them, where it is seen."""
-    found = [ax.xaxis.label, ax.yaxis.label, *ax.texts]
-    for axis in (ax.xaxis, ax.yaxis):
-        low, high = sorted(axis.get_view_interval())
-        found += [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
-    legend = ax.get_legend()
-    if legend is not None:
-        found += [legend.get_title(), *legend.get_texts()]
-    return [t for t in found if t.get_visible() and t.get_text().strip()]
-
-
-def box_of(text):
-    # Of an annotation the words alone, without the line that leads to them.
-    return super(Annotation, text).get_window_extent() if isinstance(text, Annotation) else (
-        text.get_window_extent()
-    )  # fmt: skip
-
-
-def readable(owner):
-    """Draw, and check that all words are inside the figure and apart; return the Axes."""
-    ax = owner
-    figure = ax.get_figure(root=True)
-    figure.set_dpi(150)
-    figure.draw_without_rendering()
-    boxes = [(t.get_text(), box_of(t)) for t in texts(ax)]
-    for words, box in boxes:
-        assert box.x0 >= -TOUCH, words
-        assert box.y0 >= -TOUCH, words
-        assert box.x1 <= figure.bbox.x1 + TOUCH, words
-        assert box.y1 <= figure.bbox.y1 + TOUCH, words
-    for (one, a), (other, b) in combinations(boxes, 2):
-        across = min(a.x1, b.x1) - max(a.x0, b.x0)
-        upright = min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert min(across, upright) <= TOUCH, (one, other)
-    # The data have at least a third of the figure's width.
-    assert ax.get_window_extent().width > figure.bbox.width / 3.0
-    return ax
-
-
-def legend(ax):
-    return [t.get_text() for t in ax.get_legend().get_texts()]
-
-
-def title(ax):
-    return ax.get_legend().get_title().get_text()
-
-
-def rows_named(ax):
-    return [t.get_text() for t in ax.get_yticklabels()]
+from tests.figures import LONG, NARROW, box_of, legend, readable, rows_named, title
 
 
 # --- names ----------------------------------------------------------------------------------------
