@@ -148,6 +148,7 @@ class _Training:
         self.total = total_steps(len(streams[0].sequences), options)
         self.lengths = [[len(s.ids) for s in stream.sequences] for stream in streams]
         self._refuse_too_long(model)
+        self._refuse_too_few()
         check_logits(model, streams[0].sequences[0].ids)
         torch.manual_seed(seed)  # adapters are drawn
         self.student = Student(model, options, accelerator)
@@ -207,6 +208,21 @@ class _Training:
                 f"train: a sequence has {longest} tokens, and the model was made for {known} "
                 "(max_position_embeddings): what it says beyond them is noise. Leave long texts "
                 "out, or take another model."
+            )
+
+    def _refuse_too_few(self) -> None:
+        """Refuse now a step without a sequence for each process, such as an epoch's last."""
+        processes, sizes = self.accelerator.num_processes, []
+        for number, lengths in enumerate(self.lengths):
+            batch = self.streams[number].batch if number else self.options.batch
+            sizes.append(len(lengths) // steps_in_epoch(len(lengths), batch))
+        if self.options.validate_every is not None:
+            sizes.append(len(self.validation))
+        if min(sizes) < processes:
+            raise ValueError(
+                f"train: a step, or the validation, has {min(sizes)} sequences for {processes} "
+                "processes; raise train.batch (or that of replay, or data.validation), or start "
+                "fewer processes."
             )
 
     def _step(self) -> None:

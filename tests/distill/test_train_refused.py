@@ -1,5 +1,7 @@
 """What a training refuses before its first step, and before it keeps unmeasured weights."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -43,3 +45,17 @@ def test_a_sequence_beyond_the_positions_of_a_model_is_told(toy_model, sequences
     model, learnt = toy_model(max_position_embeddings=32), [*sequences(8), LONG]
     with pytest.raises(ValueError, match="has 40 tokens, and the model was made for 32"):
         train(model, [Stream(learnt, 4)], Train())
+
+
+@pytest.mark.parametrize(("n", "validated", "least"), [(17, 0, 5), (18, 4, 4)])
+def test_a_step_with_too_few_for_the_processes_is_told_first(
+    toy_model, sequences, n, validated, least
+):
+    """The third step of 17 in batches of 8 has 5, and its training would end there every time."""
+    options = Train(batch=8, validate_every=2 if validated else None)
+    six = SimpleNamespace(num_processes=6)
+    with pytest.raises(ValueError, match=f"has {least} sequences for 6 processes"):
+        train(
+            toy_model(), [Stream(sequences(n), 8)], options,
+            validation=sequences(validated), accelerator=six,
+        )  # fmt: skip
