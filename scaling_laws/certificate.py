@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling_laws.estimate import Estimate
+from scaling_laws.estimate import Estimate, search_again
 from scaling_laws.problem import Problem
-from scaling_laws.search import along_curve, descend, placed, projected
+from scaling_laws.search import along_curve, placed, projected
 
 __all__ = ["Certificate", "certify"]
 
@@ -81,16 +81,7 @@ def certify(problem: Problem, fit: Estimate, *, starts: int, seed: int) -> Certi
     theta[:half] = projected(model, y, fit.scale, theta[:half], held)
     # A linear fit of limit and amplitudes takes no notice of those that are held.
     theta[:, held] = fit.theta[held]
-    found = descend(
-        fit.curve(problem),
-        fit.target(problem),
-        theta,
-        fit.scale,
-        problem.weights,
-        fit.free,
-        fit.objective_of,
-        steps=120,
-    )
+    found = search_again(problem, fit, theta, steps=120)
     best = float(found.objective.min())
     reference = min(best, fit.objective)
     near = found.objective <= reference + _AGREE * max(abs(reference), 1e-300) + 1e-18

@@ -14,7 +14,7 @@ from scaling_laws.problem import Problem
 from scaling_laws.search import box, descend, seeds
 from scaling_laws.variance import paule_mandel
 
-__all__ = ["Estimate", "estimate", "refit"]
+__all__ = ["Estimate", "estimate", "refit", "search_again"]
 
 Array = NDArray[np.float64]
 
@@ -218,6 +218,39 @@ def refit(
         lower=problem.model.lower if lower is None else lower,
         upper=problem.model.upper if upper is None else upper,
         objective=objective or fit.objective_of,
+        steps=steps,
+        tolerance=tolerance,
+    )
+
+
+def search_again(
+    problem: Problem,
+    fit: Estimate,
+    theta: Array,
+    *,
+    free: NDArray[np.bool_] | None = None,
+    lower: Array | None = None,
+    steps: int = 80,
+    tolerance: float = 1e-10,
+) -> Minimum:
+    """Follow far starts ``[B, p]`` to where they end, all as for the fit but what is given.
+
+    Parameters
+    ----------
+    free : bool array [p] or [B, p], optional
+        What is free of each start.
+    lower, steps, tolerance
+        As in `search.descend`.
+    """
+    return descend(
+        fit.curve(problem),
+        fit.target(problem),
+        theta,
+        fit.scale,
+        problem.weights,
+        fit.free if free is None else free,
+        fit.objective_of,
+        lower=lower,
         steps=steps,
         tolerance=tolerance,
     )

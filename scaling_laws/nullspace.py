@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_laws.estimate import Estimate
+from scaling_laws.estimate import Estimate, search_again
 from scaling_laws.model import Model
 from scaling_laws.problem import Problem
 from scaling_laws.ridge import rivals
-from scaling_laws.search import box, descend
+from scaling_laws.search import box
 
 __all__ = ["as_good"]
 
@@ -39,15 +39,7 @@ def as_good(problem: Problem, fit: Estimate, theta: Array, lower: Array) -> Arra
     if found is not None or not _open(problem, fit, theta, lower):
         return found
     starts, free = _places(problem.model, problem.y, fit.theta, fit.free)
-    ended = descend(
-        fit.curve(problem),
-        fit.target(problem),
-        starts,
-        fit.scale,
-        problem.weights,
-        free,
-        fit.objective_of,
-    )
+    ended = search_again(problem, fit, starts, free=free)
     least = float(ended.objective.min())
     found = ended.theta[ended.objective <= least * (1.0 + _EQUAL)]
     # What the runs fix is the same in all: the ends of the rest are then the only ones.

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_laws.chains import Curve
-from scaling_laws.estimate import Estimate
+from scaling_laws.estimate import Estimate, search_again
 from scaling_laws.kernel import Minimum
 from scaling_laws.model import Model
 from scaling_laws.problem import Problem
-from scaling_laws.search import box, descend, spread
+from scaling_laws.search import box, spread
 from scaling_laws.span import TOGETHER, inflation
 
 __all__ = ["breadth", "ends", "entangled", "refitted", "rivals"]
@@ -50,18 +50,7 @@ def rivals(problem: Problem, fit: Estimate, theta: Array, lower: Array) -> Array
 
     starts = np.concatenate([theta[None], spread(problem.model, problem.y, _STARTS)])
     starts[:, ~fit.free] = theta[~fit.free]
-    found = descend(
-        fit.curve(problem),
-        fit.target(problem),
-        starts,
-        fit.scale,
-        problem.weights,
-        fit.free,
-        fit.objective_of,
-        lower=lower,
-        steps=_STEPS,
-        tolerance=_TOLERANCE,
-    )
+    found = search_again(problem, fit, starts, lower=lower, steps=_STEPS, tolerance=_TOLERANCE)
     rows = problem.n if problem.weights is None else float(problem.weights.sum())
     nu = max(rows - int(fit.free.sum()) + fit.priors, 1.0)
     limit = 1.0 + float(stdtrit(nu, 0.5 + 0.5 * _LEVEL)) ** 2 / nu

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from scaling_laws.runs import RunLog, read_runs
 from scaling_laws.uncertainty import as_generator
 from scaling_laws.variance import inverse_information
 
-__all__ = ["Noise", "coverage", "simulate"]
+__all__ = ["Noise", "counted_logs", "coverage", "simulate"]
 
 Array = NDArray[np.float64]
 
@@ -213,7 +213,7 @@ def coverage(
     hits: dict[str, list[NDArray[np.bool_]]] = {k: [] for k in kinds}
     widths: dict[str, list[Array]] = {k: [] for k in kinds}
     refused = 0
-    for _ in _counted(n, progress):
+    for _ in counted_logs(n, progress):
         log = simulate(law, design, truth, noise, source, metric=chosen)
         one = fit(fitted or law, log, chosen, rng=source, **options)
         try:
@@ -231,7 +231,8 @@ def coverage(
     return _table(points, kinds, hits, widths, oracle, refused, n)
 
 
-def _counted(n: int, progress: bool) -> Any:
+def counted_logs(n: int, progress: bool) -> Iterable[int]:
+    """Count simulated logs, with a bar where `progress` is asked."""
     if not progress:
         return range(n)
     from tqdm.auto import tqdm

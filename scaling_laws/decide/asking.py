@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scaling_laws.decide.draws import Joint, main_fit
 from scaling_laws.decide.probability import Targets
+from scaling_laws.decide.result import Why
 from scaling_laws.result import Fit
 from scaling_laws.runs import Note
 from scaling_laws.show import number
@@ -20,7 +21,7 @@ from scaling_laws.show import number
 __all__ = [
     "Limits", "check_interval", "check_positive", "check_share", "cost_limits", "decisive_run",
     "decisive_unit", "lying_beyond", "one_point", "only_metric", "points_of", "row_of",
-    "support_notes", "target_words", "targets_of", "words_of",
+    "support_notes", "target_words", "targets_of", "why_there", "words_of",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -374,6 +375,14 @@ def decisive_run(
         What the number is.
     """
     return decisive_unit(main_fit(joint.fits[name]), question, what)
+
+
+def why_there(
+    joint: Joint, name: str, point: Mapping[str, Any], what: str, answer: str, probability: float,
+    change: str,
+) -> Why:  # fmt: skip
+    """Return what an answer on the score at a point rests on; `what` that score is."""
+    return Why(answer, probability, decisive_run(joint, name, point, what), change)
 
 
 def decisive_unit(one: Fit, question: Callable[[Fit], float] | Mapping[str, Any], what: str) -> str:

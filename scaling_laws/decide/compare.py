@@ -17,6 +17,7 @@ from scaling_laws.decide.asking import (
     points_of,
     row_of,
     support_notes,
+    why_there,
     words_of,
 )
 from scaling_laws.decide.draws import Ask, Fitted, Joint, joint_of, left_out, main_fit
@@ -224,19 +225,13 @@ def _answer(
         view=View(x, "score", "low", "high", by=factor, y_label=name, table=table)
         if x
         else View(factor, "score", "low", "high", style="bars", y_label=name, table=mine),
-        reason=partial(_why, joint, name, answer, first["best"], point, change),
+        reason=partial(why_there, joint, name, point, f"its {name} there", answer, first["best"],
+                       change),
         notes=(
             *joint.left_out, *notes,
             *support_notes(joint, frame[[*others, factor]].drop_duplicates()),
         ),
     )  # fmt: skip
-
-
-def _why(
-    joint: Joint, name: str, answer: str, probability: float, point: Mapping[str, Any], change: str
-) -> Why:
-    run = decisive_run(joint, name, point, f"its {name} there")
-    return Why(answer, probability, run, change)
 
 
 def exchange_rate(

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scaling_laws.decide.asking import (
     check_interval,
     check_share,
-    decisive_run,
     row_of,
     support_notes,
+    why_there,
 )
 from scaling_laws.decide.draws import Ask, Joint, joint_of
 from scaling_laws.decide.pruned import Pruning, at_bits, bits_notes, counted_of, path_of
-from scaling_laws.decide.result import Result, View, Why
+from scaling_laws.decide.result import Result, View
 from scaling_laws.result import Interval
 from scaling_laws.runs import Note
 from scaling_laws.show import number
@@ -275,16 +275,10 @@ def _answer(
         answer=answer, frame=frame, found=bool(ahead), values=values,
         view=View("model", "lead", "low", "high", style="bars", y_label=f"lead in {name}",
                   table=mine),
-        reason=partial(_why, joint, name, answer, worst["probability"], point, change),
+        reason=partial(why_there, joint, name, point, f"the other's {name}", answer,
+                       worst["probability"], change),
         notes=(
             *joint.left_out, *notes,
             *support_notes(joint, pd.concat([first, second], ignore_index=True)),
         ),
     )  # fmt: skip
-
-
-def _why(
-    joint: Joint, name: str, answer: str, probability: float, point: Mapping[str, Any], change: str
-) -> Why:
-    run = decisive_run(joint, name, point, f"the other's {name}")
-    return Why(answer, probability, run, change)

@@ -19,7 +19,7 @@ from scaling_laws.result import Fit
 from scaling_laws.rolling import held_axis
 from scaling_laws.runs import Note
 from scaling_laws.show import number
-from scaling_laws.study import Noise, simulate
+from scaling_laws.study import Noise, counted_logs, simulate
 from scaling_laws.uncertainty import as_generator
 from scaling_laws.validation import choose
 from scaling_laws.verdict import judge_problem
@@ -101,7 +101,7 @@ def design_power(
     model = law if fitted is None else fitted
     rows: list[dict[str, Any]] = []
     reasons: list[str] = []
-    for _ in _counted(n, progress):
+    for _ in counted_logs(n, progress):
         values, exact = draw()
         log = simulate(law, design, values, noise, source, metric=chosen)
         seed = source.integers(0, 2**31, 1).tolist()[0]
@@ -114,14 +114,6 @@ def design_power(
     if not rows:
         raise ValueError(f"design_power: the design can't carry the fit. {reasons[0]}")
     return _power(pd.DataFrame(rows), len(reasons), n, width, at, len(design), chosen, level)
-
-
-def _counted(n: int, progress: bool) -> Any:
-    if not progress:
-        return range(n)
-    from tqdm.auto import tqdm
-
-    return tqdm(range(n), desc="simulated logs", leave=False)
 
 
 def _fitted(law: Law | Sequence[Law], log: Any, metric: Metric, seed: int) -> Fit | Forecast:
