@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +81,8 @@ def load_examples(path: str | Path, text: str | None = None, label: str | None =
     examples = [Example(**row) for row in values.to_dict("records")]
     labels = tuple(values["label"].value_counts(sort=True).index)
     notes += [
-        f"{path.name}: the labels {', '.join(map(repr, alike))} differ in case and spaces alone; "
-        "they stay classes of their own. Write them alike in the file if they are one."
+        f"{path.name}: the labels {', '.join(map(repr, alike))} differ in case, spaces or the "
+        "writing of accents alone; they stay classes of their own. Write them alike in the file if they are one."
         for alike in _alike(labels)
     ]
     return Loaded(examples, labels, columns, tuple(notes))
@@ -91,7 +92,8 @@ def _alike(labels: Sequence[str]) -> list[list[str]]:
     """Return groups of labels that a person would take for one."""
     groups: dict[str, list[str]] = {}
     for label in labels:
-        groups.setdefault(" ".join(label.casefold().split()), []).append(label)
+        name = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        groups.setdefault(name, []).append(label)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -100,8 +102,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     try:
         match path.suffix.lower():
             case ".csv":
-                # Every cell as it stands: "NA" and "None" are texts, "007" is not a number.
-                return pd.read_csv(path, dtype=str, keep_default_na=False)
+                return _csv(path)
             case ".jsonl":
                 return pd.DataFrame(_json_lines(path), dtype=object)
             case ".parquet":
@@ -112,6 +113,20 @@ def read_frame(path: Path) -> pd.DataFrame:
             f"iconv -f WINDOWS-1252 -t UTF-8 {path.name} > NEW{path.suffix}"
         ) from error
     raise ValueError(f"{path.name}: write a .csv, .parquet or .jsonl file, not {path.suffix!r}.")
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    told = "A text or label with a comma needs double quotes around it."
+    try:
+        # Every cell as it stands: "NA" and "None" are texts, "007" is not a number.
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{path.name}: {str(error).strip()}. {told}") from error
+    if not isinstance(
+        frame.index, pd.RangeIndex
+    ):  # pandas takes what is too much for names of rows
+        raise ValueError(f"{path.name}: its first row has more cells than its header. {told}")
+    return frame
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:

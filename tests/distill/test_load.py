@@ -200,3 +200,20 @@ def test_templates_in_two_parts_are_told_and_kept_apart_if_asked(tmp_path):
     assert not [n for n in apart.notes if "of a template that the pool has too" in n]
     with pytest.raises(ValueError, match="group is for files"):
         Data(group="template")
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_commas_without_quotes_shift_no_column(tmp_path, every):
+    """Where every row has one cell too many, the first would be taken for the row's name."""
+    rows = [f"{'Acme, Inc' if every or i == 7 else 'Acme'} rises {i},up" for i in range(20)]
+    path = tmp_path / "mix.csv"
+    path.write_text("\n".join(["headline,category", *rows]))
+    with pytest.raises(ValueError, match=r"mix\.csv: .*needs double quotes around it"):
+        load_examples(path)
+
+
+def test_labels_with_accents_written_in_two_ways_are_told(tmp_path):
+    rows = frame(text="headline", label="category")
+    rows["category"] = ["Décès", "De\u0301ce\u0300s"] * (len(TEXTS) // 2)
+    notes = load_examples(write(rows, tmp_path / "mix.csv")).notes
+    assert any("the writing of accents alone" in note for note in notes)
