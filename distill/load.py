@@ -82,7 +82,8 @@ def load_examples(path: str | Path, text: str | None = None, label: str | None =
     labels = tuple(values["label"].value_counts(sort=True).index)
     notes += [
         f"{path.name}: the labels {', '.join(map(repr, alike))} differ in case, spaces or the "
-        "writing of accents alone; they stay classes of their own. Write them alike in the file if they are one."
+        "writing of accents alone; they stay classes of their own. Write them alike in the file if "
+        "they are one."
         for alike in _alike(labels)
     ]
     return Loaded(examples, labels, columns, tuple(notes))
