@@ -105,10 +105,10 @@ def plot_budget(found: Budget, ax: Any = None) -> Any:
     at = np.arange(len(frame))
     hours, cache = _range(frame, "gpu_hours"), _range(frame, "cache_gpu_hours")
     cached = np.flatnonzero(cache[1] > 0)
-    kinds = [_ranges(ax, at, hours, COLOURS[0], "training or traces")]
+    kinds = [_ranges(ax, at, hours, 0, "training or traces")]
     if len(cached):
         words = "teacher's cache, once for all that share it"
-        kinds.append(_ranges(ax, at[cached] + 0.3, cache[:, cached], COLOURS[1], words))
+        kinds.append(_ranges(ax, at[cached] + 0.3, cache[:, cached], 1, words))
     more = len(found.frame) - len(frame)
     title = f"the first {len(frame)} of {len(found.frame)} items" if more else ""
     beside = name_rows(ax, at, list(frame["name"]), len(kinds) + bool(title))
@@ -174,10 +174,10 @@ def plot_calibration(found: Calibration, ax: Any = None) -> Any:
     points = list(ax.lines)
     ends = rows[["measured_ms", "fitted_ms"]].to_numpy(dtype=float)
     low, high = ends.min(), ends.max()
-    line = ax.plot([low / _ROOM, high * _ROOM], [low / _ROOM, high * _ROOM], color=GREY,
-                   linewidth=0.8, zorder=0, label="equal")  # fmt: skip
     _log(ax, ax.xaxis, low, high)
     _log(ax, ax.yaxis, low, high)
+    line = ax.plot(ax.get_xlim(), ax.get_ylim(), color=GREY, linewidth=0.8, zorder=0,
+                   label="equal")  # fmt: skip
     finish(ax, f"measured on {found.hardware}, ms", "fitted, ms")
     legend_above(ax, [*points, *line])
     return ax
@@ -189,10 +189,11 @@ def _range(frame: pd.DataFrame, name: str) -> Any:
     return frame.reindex(columns=columns).fillna(0.0).to_numpy(dtype=float).T
 
 
-def _ranges(ax: Any, at: Any, ends: Any, colour: str, label: str) -> Any:
+def _ranges(ax: Any, at: Any, ends: Any, kind: int, label: str) -> Any:
     """Draw ranges as bars, with a marker in the middle that also shows one of no width."""
+    colour = COLOURS[kind]
     ax.hlines(at, *ends, color=colour, linewidth=5.0, alpha=0.4)
-    (middle,) = ax.plot(np.sqrt(ends[0] * ends[1]), at, linestyle="none", marker="o",
+    (middle,) = ax.plot(np.sqrt(ends[0] * ends[1]), at, linestyle="none", marker=MARKERS[kind],
                         color=colour, markersize=4, label=label)  # fmt: skip
     return middle
 

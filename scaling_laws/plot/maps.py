@@ -110,7 +110,7 @@ def contours(
     points = pd.DataFrame({first: at_x.ravel(), second: at_y.ravel(), **fixed})
     table = shown.fitted.predict(points, interval=None)
     height = table["estimate"].to_numpy(dtype=float).reshape(at_x.shape)
-    drawn = _filled(ax, at_x, at_y, height)
+    drawn = _filled(ax, at_x, at_y, height, shown.base.metric.top)
     pale = _fade(ax, shown, names, (grid_x, grid_y))
     handles = [*_runs(ax, shown, fixed, names), *pale]
     if target is not None:
@@ -150,11 +150,14 @@ def _grid(shown: Shown, name: str) -> Array:
     return grid_of(float(values.min()), float(values.max()), name)[::_EVERY]
 
 
-def _filled(ax: Any, x: Array, y: Array, height: Array) -> Any:
+def _filled(ax: Any, x: Array, y: Array, height: Array, top: float | None) -> Any:
     from matplotlib.ticker import MaxNLocator
 
     low, high = float(np.nanmin(height)), float(np.nanmax(height))
     levels = MaxNLocator(_LEVELS).tick_values(low, high)
+    if top is not None and high <= top:
+        # No colour for scores that there are not.
+        levels = np.unique(np.minimum(levels, top))
     drawn = ax.contourf(x, y, height, levels=levels, cmap="cividis", alpha=0.9)
     ax.contour(x, y, height, levels=levels, colors="white", linewidths=0.5)
     return drawn

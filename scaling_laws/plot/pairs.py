@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def likelihood(
         Of a forecast, the form with the largest weight.
     names : pair of str, optional
         Printed parameters; default the two that weigh most in the worst determined combination of
-        `Fit.identifiability`.
+        `Fit.identifiability`, of those that have a profile.
     ax : Axes, optional
     levels : sequence of float
         Joint regions to draw: ``drop <= 2 F(2, n - p)`` at that level, where ``drop`` is twice the
@@ -88,14 +88,15 @@ def likelihood(
     from scipy.special import fdtri
 
     base = main(fitted)
-    pair = _pair(base, names)
+    profiles = _profiles(base, names)
+    pair = cast("Names", tuple(profiles))
     if base.degrees <= 0 and isinstance(base.draws_or_reason, NoInterval):
         raise ValueError(f"likelihood: there is no region. {base.draws_or_reason}")
     ax = axes_of(ax)
     degrees = max(base.degrees, 1)
     limits = [2.0 * float(fdtri(2.0, degrees, level)) for level in sorted(levels)]
     wide = float(np.sqrt(limits[-1] / fdtri(1.0, degrees, 0.9)))
-    x, y, drop = _surface(base, pair, max(_REACH, _MARGIN * wide))
+    x, y, drop = _surface(base, pair, list(profiles.values()), max(_REACH, _MARGIN * wide))
     shades = np.linspace(0.45, 0.15, len(limits))
     for below, limit, shade in zip([0.0, *limits], limits, shades, strict=False):
         ax.contourf(x, y, drop, levels=[below, limit], colors=[COLOURS[0]], alpha=shade, zorder=2)
@@ -135,18 +136,30 @@ def _dots(ax: Any, base: Fit, pair: Names) -> list[Any]:
                    zorder=1, label=words)  # fmt: skip
 
 
-def _pair(base: Fit, names: Sequence[str] | None) -> Names:
+def _profiles(base: Fit, names: Sequence[str] | None) -> dict[str, Profile]:
+    """Return the two parameters to draw, each with its profile."""
     free = [name for name in base.model.names if base.is_free(name)]
     if len(free) < 2:
         raise ValueError(f"likelihood: the fit has {len(free)} free parameters; two are needed.")
     if names is None:
         worst = base.identifiability.iloc[-1].drop("singular_value").abs()
         ranked = [str(n) for n in worst.sort_values(ascending=False).index if n in free]
-        names = [*ranked, *free][:2]
-    chosen = tuple(names)
-    if len(set(chosen)) != 2 or not set(chosen) <= set(free):
+        names = list(dict.fromkeys([*ranked, *free]))
+    elif len(names) != 2 or len(set(names)) != 2 or not set(names) <= set(free):
         raise ValueError(f"names: {list(names)} are no two of the free parameters {free}.")
-    return chosen[0], chosen[1]
+    found: dict[str, Profile] = {}
+    without: list[str] = []
+    for name in names:
+        try:
+            found[name] = base.profile(name)
+        except ValueError:
+            without.append(name)
+        if len(found) == 2:
+            return found
+    raise ValueError(
+        f"likelihood: two parameters are needed; {', '.join(without)} have no profile, since the "
+        "data do not move them where they are."
+    )
 
 
 def _padded(values: Array) -> tuple[float, float]:
@@ -165,14 +178,15 @@ def _sides(base: Fit, name: str, one: Profile, reach: float) -> tuple[float, flo
     return max(centre - begin, 1e-12), max(end - centre, 1e-12)
 
 
-def _surface(base: Fit, pair: Names, reach: float) -> tuple[Array, Array, Array]:
+def _surface(
+    base: Fit, pair: Names, profiles: Sequence[Profile], reach: float
+) -> tuple[Array, Array, Array]:
     """Return points ``x, y [aside, along]`` and the drop of the likelihood there.
 
     The first parameter is held at a row of values, which gives the ridge; from the ridge the second
     is moved to either side. A narrow or bent region is then as well resolved as a round one. Every
     point starts from the solution of its neighbour.
     """
-    profiles = [base.profile(name) for name in pair]
     sides = [_sides(base, name, one, reach) for name, one in zip(pair, profiles, strict=True)]
     ridge = _ridge(base, pair[0], sides[0])
     narrow = min(1.0, 2.5 * np.sqrt(1.0 - _correlation(base, pair) ** 2))

@@ -1,6 +1,7 @@
 """Residuals, hold-outs, parameters, likelihoods and coverage are drawn as the numbers say."""
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -307,6 +308,23 @@ def test_without_draws_the_legend_has_none(fit, runs):
     vars(alone)["draws_or_reason"] = NoInterval("Add runs.")
     ax = drawn(sl.plot.likelihood(alone, ("b", "g")))
     assert legend(ax)[-1] == "90 % region"
+
+
+def test_a_parameter_without_a_profile_is_passed_over(fit, runs, monkeypatch):
+    worst = fit.identifiability.iloc[-1].drop("singular_value").abs().nlargest(3).index
+    whole = type(fit).profile
+
+    def profile(self, name):
+        if name == worst[0]:
+            raise ValueError("it has no profile")
+        return whole(self, name)
+
+    monkeypatch.setattr(type(fit), "profile", profile)
+    ax = drawn(sl.plot.likelihood(fit, draws=False))
+    told = [words.partition(": ")[0] for words in (ax.get_xlabel(), ax.get_ylabel())]
+    assert told == list(worst[1:])
+    with pytest.raises(ValueError, match=f"{re.escape(worst[0])} have no profile"):
+        sl.plot.likelihood(fit, (worst[0], worst[1]))
 
 
 def test_a_pair_is_two_free_parameters(fit, runs):

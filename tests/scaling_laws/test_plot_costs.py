@@ -71,6 +71,8 @@ def test_hours_of_a_budget():
     assert legend(ax) == ["training or traces", "teacher's cache, once for all that share it"]
     low, high = found.gpu_hours
     assert ax.get_xlabel() == f"GPU-hours, ranges; {low:.3g} to {high:.3g} in all"
+    # Told apart without colours too.
+    assert ax.lines[0].get_marker() != ax.lines[1].get_marker()
     # A single utilisation has a range of no width; its marker shows it.
     assert ax.lines[0].get_xdata()[0] == pytest.approx(one.gpu_hours[0])
     # What shares a cache does not pay for it again.
@@ -117,6 +119,8 @@ def test_fitted_times_against_measured_ones():
     assert np.allclose(points.get_xdata(), found.residuals["measured_ms"])
     assert np.allclose(points.get_ydata(), found.residuals["fitted_ms"])
     assert np.array_equal(equal.get_xdata(), equal.get_ydata())
+    # From corner to corner.
+    assert tuple(equal.get_xdata()) == ax.get_xlim() == ax.get_ylim()
     assert legend(ax) == ["request", "equal"]
     assert ax.get_xlabel() == "measured on H100, ms"
     with pytest.raises(ValueError, match="no measured rows"):

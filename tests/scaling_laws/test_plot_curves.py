@@ -218,6 +218,13 @@ def test_a_target_stands_out_in_grey_and_says_where_it_is_not(fit):
     assert "0.999999: nowhere" in words(ax)
 
 
+def test_no_colour_stands_for_scores_above_the_highest(fit):
+    ax = sl.plot.contours(fit, at={"format": "cot"})
+    filled = ax.collections[0]
+    assert filled.filled
+    assert filled.levels[-1] <= fit.metric.top == 1.0
+
+
 def test_contours_of_a_long_name_keep_their_room(runs):
     frame = runs.frame.assign(format=runs.frame["format"].map({"cot": LONG, "label": "label"}))
     fit = sl.fit(sl.laws.Compressed(by="format"), frame, "task_f1")
