@@ -32,6 +32,7 @@ kept = [0.16]
 teacher = "Qwen3-32B"
 target = "hidden"
 tokens = 1e8
+gpus = 2
 
 [[traces]]
 teacher = "Qwen3-32B"

@@ -34,10 +34,17 @@ def shape(source: str | os.PathLike[str] | Mapping[str, Any] | Shape) -> Shape:
         The name of a published model (``"Qwen3-32B"``, ``"Qwen/Qwen3-32B"``); a ``config.json`` or
         the folder that holds it; or its content.
 
+    Returns
+    -------
+    Shape
+        Layers, widths, heads and vocabulary, from which parameters, memory and FLOPs are counted.
+
     Raises
     ------
     KeyError
         For a name that is not in the table and no path.
+    TypeError
+        For what is none of these, such as a number of parameters.
     ValueError
         For a config of another model type, with experts, or quantised in a way that is not
         understood; it names what it was.
@@ -46,6 +53,11 @@ def shape(source: str | os.PathLike[str] | Mapping[str, Any] | Shape) -> Shape:
         return source
     if isinstance(source, Mapping):
         return _read(source, "config")
+    if not isinstance(source, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"shape: {source!r} is no name, path, config or Shape; a number of parameters has no "
+            'shape, so name a model, such as "Qwen3-8B", or give its config.json.'
+        )
     path = Path(source)
     if path.is_dir():
         path = path / "config.json"

@@ -102,7 +102,11 @@ class Serving:
             value = getattr(self, name)
             if value is not None and not low <= value < float("inf"):
                 wanted = "positive" if low < 1 else f"{low} or more"
-                raise ValueError(f"Serving: {name} = {value} is not {wanted}.")
+                whose = {"tokens_in": "prompt", "tokens_out": "answer"}.get(name)
+                instead = (
+                    f"; write {name}=, the tokens of the {whose} of a request" if whose else ""
+                )
+                raise ValueError(f"Serving: {name} = {value:g} is not {wanted}{instead}.")
         if not 0 < self.memory_share <= 1:
             raise ValueError(f"Serving: memory_share = {self.memory_share} is not in (0, 1].")
 

@@ -278,6 +278,11 @@ def exchange_rate(
         along = next((n for n in ("examples", "tokens") if n in rows.columns), "")
     if at is None and along not in rows.columns:
         raise ValueError("at: give the sizes of B at which to ask.")
+    if along in sides[0] or along in sides[1]:
+        raise ValueError(
+            f"{along} is what is exchanged and can't be given as one value: write at=, the {along} "
+            "of B at which to ask, or say with axis= what else is exchanged."
+        )
     sizes = np.unique(rows[along].to_numpy(dtype=float)) if at is None else at
     found = exchange(fitted, sizes, sides[0], sides[1], axis=axis, level=level)
     last = row_of(found.frame, len(found.frame) - 1)

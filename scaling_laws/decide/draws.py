@@ -120,7 +120,7 @@ class Joint:
 
     @cached_property
     def left_out(self) -> tuple[Note, ...]:
-        """Notes on the runs of the log without a score, of all metrics."""
+        """Notes on runs of the log without a score, and on rejected bounds, of all metrics."""
         return left_out(*self.fits.values())
 
     @cached_property
@@ -241,9 +241,20 @@ class Joint:
 
 
 def left_out(*fits: Fitted) -> tuple[Note, ...]:
-    """Return what fits say of rows that gave no score: failed, refused, not scored."""
-    notes = (note for one in fits for note in main_fit(one).problem.notes)
-    return tuple(dict.fromkeys(n for n in notes if n.code in _WITHOUT_SCORE))
+    """Return what fits say of rows that gave no score, and of a bound that the data reject.
+
+    Where they do, estimate and interval are those of two laws, and an answer may lie outside its
+    own interval.
+    """
+    found: list[Note] = []
+    for one in map(main_fit, fits):
+        found += [n for n in one.problem.notes if n.code in _WITHOUT_SCORE]
+        found += [
+            replace(n, sentence=f"{one.metric.name}: {n.sentence}")
+            for n in one.notes
+            if n.code == "bound_rejected"
+        ]
+    return tuple(dict.fromkeys(found))
 
 
 def stages_of(one: Fit, kept: Array | None) -> Array:
@@ -313,6 +324,8 @@ def _named(fitted: Any) -> dict[str, Fitted]:
     if not isinstance(fitted, Mapping) or not fitted:
         given = "an empty mapping" if isinstance(fitted, Mapping) else kind
         write = "; write choice.forecast" if kind == "Choice" else ""
+        if kind in ("list", "tuple"):
+            write = '; write {"task_f1": fit, "mmlu": fit}, each under the name of its metric'
         raise TypeError(f"fitted: {given} is no Fit, Forecast, or mapping of metric to one{write}.")
     out: dict[str, Fitted] = {}
     for name, one in cast("dict[str, Any]", fitted).items():

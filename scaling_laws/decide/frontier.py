@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -61,7 +61,7 @@ class Frontier(Result):
 
 def pareto(
     fitted: Ask,
-    candidates: pd.DataFrame,
+    candidates: pd.DataFrame | Sequence[Mapping[str, Any]],
     *,
     costs: str | Sequence[str] = "price",
     level: float = 0.9,
@@ -76,7 +76,7 @@ def pareto(
     ----------
     fitted : Fit, Forecast, or mapping of metric to one
         The scores; several are drawn jointly.
-    candidates : DataFrame
+    candidates : DataFrame or list of dict
         A row a candidate: axes and factors of the laws, and the costs (price, latency, parameters:
         less is better).
     costs : str or sequence of str
@@ -106,31 +106,37 @@ def pareto(
     taken as known; a price of an hour that is common to all moves none across the front.
     """
     names = (costs,) if isinstance(costs, str) else tuple(costs)
-    table = _costs(candidates, names)
+    rows = _listed(candidates)
+    table = _costs(rows, names)
     check_share(level, "level")
     joint = joint_of(fitted, rng)
-    frame = candidates.copy()
-    estimates = {name: joint.estimate(name, candidates) for name in joint.names}
+    frame = rows.copy()
+    estimates = {name: joint.estimate(name, rows) for name in joint.names}
     better = np.stack([_sign(joint, name) * estimates[name] for name in joint.names])
     front = unbeaten(np.concatenate([table, -better]))
-    scores = [_Scores.of(joint, name, candidates, level) for name in joint.names]
+    scores = [_Scores.of(joint, name, rows, level) for name in joint.names]
     met = _Rivals.of(scores, rivals(better, table, front), table)
-    found = _drawn(scores, near(joint, candidates), met)
+    found = _drawn(scores, near(joint, rows), met)
     for name, one in zip(joint.names, scores, strict=True):
         frame[name] = estimates[name]
         frame[f"{name}_low"], frame[f"{name}_high"] = one.low, one.high
     frame["front"] = front
     frame["probability"] = found.share(table)
-    for name, values in joint.support(candidates).items():
+    for name, values in joint.support(rows).items():
         frame[str(name)] = values.to_numpy()
     frame = frame.sort_values(["probability", names[0]], ascending=[False, True], kind="stable")
     return _result(joint, frame, names, found.count)
 
 
+def _listed(candidates: Any) -> pd.DataFrame:
+    """Return a list of rows as a frame; what is neither is refused where it is read."""
+    return pd.DataFrame(cast(list[Any], candidates)) if isinstance(candidates, list) else candidates
+
+
 def _costs(candidates: pd.DataFrame, names: tuple[str, ...]) -> Array:
     """Return the costs ``[costs, candidates]``."""
     if not isinstance(candidates, pd.DataFrame) or not len(candidates):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError("pareto: candidates must be a DataFrame with a row a candidate.")
+        raise ValueError("pareto: candidates must be a DataFrame or list with a row a candidate.")
     if not names:
         raise ValueError("pareto: costs is empty; name one column or more, such as 'price'.")
     for name in names:

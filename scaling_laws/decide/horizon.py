@@ -83,7 +83,8 @@ def limits(fitted: Fitted, *, level: float = 0.9) -> Result:
         found=bool(len(unsettled) == 0),
         reason=partial(_why_limits, one, answer, str(unsettled.iloc[0]) if len(unsettled) else ""),
         notes=tuple(dict.fromkeys([
-            *left_out(fitted), *(n for n in one.notes if n.severity != "info")
+            *left_out(fitted),
+            *(n for n in one.notes if n.severity != "info" and n.code != "bound_rejected"),
         ])),
     )  # fmt: skip
 

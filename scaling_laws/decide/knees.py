@@ -75,7 +75,7 @@ def knee(
     Raises
     ------
     ValueError
-        For several metrics, an axis that is missing, or no floor.
+        For several metrics, an axis that is missing, a point at which no run lies, or no floor.
     """
     check_share(level, "level")
     joint = joint_of(fitted, rng)
@@ -85,11 +85,25 @@ def knee(
     at = one_point(joint, point, ("kept",))
     problem = main_fit(joint.fits[name]).problem
     data = _rows(problem, at, floor_of(joint, name, floor))
+    if not len(data.kept):
+        raise ValueError(
+            f"no run lies at {words_of(at)}, and a knee is read off runs: write values that the "
+            f"log has, {_seen(joint, at)}."
+        )
     question = f"where {name} begins to fall with kept" + (f", at {words_of(at)}" * bool(at))
     levels = np.unique(data.kept)
     if len(levels) < _LEVELS:
         return _not_identifiable(question, data, levels, joint.left_out)
     return _tested(question, data, joint, level)
+
+
+def _seen(joint: Joint, at: Mapping[str, Any]) -> str:
+    """Return what values of some axes and factors the log has."""
+    known = {k: joint.factors[k] if k in joint.factors else joint.seen(k) for k in at}
+    return "; ".join(
+        f"{k} {', '.join(v if isinstance(v, str) else number(float(v)) for v in values)}"
+        for k, values in known.items()
+    )
 
 
 def floor_of(joint: Joint, name: str, floor: float | None) -> float:

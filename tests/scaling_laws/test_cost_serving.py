@@ -294,3 +294,13 @@ def test_text_and_html_say_the_same():
         assert words in html
     odd = replace(cost.shape("Qwen3-8B"), name="<script>")
     assert "<script" not in cost.serving(odd, tokens_in=9, tokens_out=9)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [({}, "tokens_in=, the tokens of the prompt"),
+     ({"tokens_in": 9}, "tokens_out=, the tokens of the answer")],
+)  # fmt: skip
+def test_the_work_of_a_request_is_asked_for(given, lacking):
+    with pytest.raises(ValueError, match=f"is not 1 or more; write {lacking}"):
+        cost.serving("Qwen3-8B", **given)

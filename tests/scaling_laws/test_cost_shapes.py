@@ -284,3 +284,8 @@ def test_bad_frames_are_refused():
     with pytest.raises(ValueError, match="lengths"):
         cost.shape("Qwen3-8B").variants(layers=[10, 20], ffn=[512, 1024, 1536])
     assert isinstance(frame, pd.DataFrame)
+
+
+def test_a_number_of_parameters_is_no_shape():
+    with pytest.raises(TypeError, match=r"shape: 8000000000\.0 is no name, path, config or Shape"):
+        cost.shape(8e9)

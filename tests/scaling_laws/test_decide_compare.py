@@ -314,3 +314,21 @@ def test_the_command_says_what_to_write(saved, capsys, arguments, sentence):
         main(["decide", arguments[0], saved, *arguments[1:]])
     assert stop.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_the_exchanged_axis_is_no_point(fit):
+    with pytest.raises(
+        ValueError, match="examples is what is exchanged .* write at=, the examples"
+    ):
+        sl.decide.exchange_rate(fit, "label", "cot", examples=16000)
+
+
+def test_the_front_takes_a_list_of_rows(fit):
+    from_list = sl.decide.pareto(fit, ROWS, costs="price")
+    from_frame = sl.decide.pareto(fit, pd.DataFrame(ROWS), costs="price")
+    pd.testing.assert_frame_equal(from_list.frame, from_frame.frame)
+
+
+def test_a_list_of_fits_is_told_to_be_a_mapping(fit):
+    with pytest.raises(TypeError, match='list is no Fit.* write {"task_f1": fit, "mmlu": fit}'):
+        sl.decide.half_point([fit, fit])

@@ -364,3 +364,26 @@ def test_what_has_no_skill_at_the_full_size_cannot_lose_half_of_it():
         sl.decide.divergence(fits, examples=1024)
     with pytest.raises(ValueError, match=said):
         sl.decide.half_point(fits["quiz"], examples=1024)
+
+
+def test_a_knee_where_no_run_lies_is_told():
+    rows = [{"kept": k, "examples": n, "task_f1": 0.8 * k**0.3 - 3 / n}
+            for k in (0.2, 0.4, 0.7, 1.0) for n in (100, 1000)]  # fmt: skip
+    fit = sl.fit(sl.laws.Compressed(), rows, "task_f1")
+    with pytest.raises(ValueError, match="no run lies at examples 300.* examples 100, 1000"):
+        sl.decide.knee(fit, examples=300)
+
+
+def test_an_answer_tells_of_a_bound_that_the_data_reject():
+    """Estimate and interval are then of two laws, and one may lie outside the other."""
+    rng = np.random.default_rng(3)
+    kept = np.tile([1.0, 0.79, 0.58, 0.37, 0.16], 4)
+    frame = pd.DataFrame({"kept": kept, "examples": np.repeat([1e3, 4e3, 1.6e4, 6.4e4], 5),
+                          "mmlu": 0.35 + 0.35 * kept**1.5 + rng.normal(0, 0.01, 20)})  # fmt: skip
+    fit = sl.fit(sl.laws.Compressed(), sl.read_runs(frame), "mmlu")
+    assert "bound_rejected" in {n.code for n in fit.notes}
+    told = sl.decide.half_point(fit, examples=16000).notes
+    (note,) = [n for n in told if n.code == "bound_rejected"]
+    assert note.sentence.startswith("mmlu: The data reject the bound of")
+    once = [n for n in sl.decide.limits(fit).notes if n.code == "bound_rejected"]
+    assert len(once) == 1
