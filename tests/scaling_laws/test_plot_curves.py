@@ -218,11 +218,16 @@ def test_a_target_stands_out_in_grey_and_says_where_it_is_not(fit):
     assert "0.999999: nowhere" in words(ax)
 
 
-def test_no_colour_stands_for_scores_above_the_highest(fit):
-    ax = sl.plot.contours(fit, at={"format": "cot"})
-    filled = ax.collections[0]
+def test_no_colour_stands_for_scores_above_the_highest():
+    """Scores of about 0 to nearly 1: round steps of .15 would end at 1.05."""
+    rows = [(n, k) for n in SIZES for k in (1.0, 0.5, 0.2, 0.1)]
+    design = pd.DataFrame(rows, columns=["examples", "kept"])
+    law, truth = sl.laws.Compressed(), {"e": 3.6, "a": 0.3, "b": 0.4, "c": 0.5, "g": 1.1}
+    fit = sl.fit(law, sl.simulate(law, design, truth, 0.005, 0, metric="task_f1"), "task_f1")
+    filled = sl.plot.contours(fit).collections[0]
     assert filled.filled
-    assert filled.levels[-1] <= fit.metric.top == 1.0
+    assert filled.levels[0] < 0.1
+    assert filled.levels[-1] == fit.metric.top == 1.0
 
 
 def test_contours_of_a_long_name_keep_their_room(runs):
