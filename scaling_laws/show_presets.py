@@ -71,7 +71,9 @@ def _constants(preset: Preset) -> pd.DataFrame:
     shown["value"] = [s.text for s in preset.symbols.values()]
     if any(s.has_error for s in preset.symbols.values()):
         shown["se"] = [number(s.se or np.nan) for s in preset.symbols.values()]
-        shown["interval"] = [
+        levels = {s.level for s in preset.symbols.values() if s.low is not None}
+        name = f"{100 * max(levels):g} % interval" if len(levels) == 1 else "interval"
+        shown[name] = [
             f"{s.low:g} – {s.high:g}" if s.low is not None else "–" for s in preset.symbols.values()
         ]
     if preset.unverified:

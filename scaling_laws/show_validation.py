@@ -90,9 +90,10 @@ def choice_html(choice: Choice) -> str:
 
 
 def _choice_title(choice: Choice) -> str:
+    forms, origins = len(choice.fits), choice.rolled.origins
     return (
-        f"Choice among {len(choice.fits)} forms of {choice.best.metric.name}, rolled along "
-        f"{choice.rolled.axis} ({choice.rolled.origins} origins)"
+        f"Choice among {forms} form{'s' * (forms != 1)} of {choice.best.metric.name}, rolled along "
+        f"{choice.rolled.axis} ({origins} origin{'s' * (origins != 1)})"
     )
 
 

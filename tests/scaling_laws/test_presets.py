@@ -478,3 +478,9 @@ def test_nemotron_points_are_the_published_ones():
         "mmlu_pro": [11.9, 68.4, 71.7, 71.6, 72.1, 73.0],
     }.items():
         np.testing.assert_allclose(100 * frame[column], percent, rtol=0, atol=1e-9)
+
+
+def test_a_published_interval_says_its_level():
+    preset = sl.presets["chinchilla/besiroglu-2024"]
+    assert "95 % interval" in repr(preset)
+    assert "95 % interval" in preset._repr_html_()

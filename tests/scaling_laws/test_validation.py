@@ -173,3 +173,9 @@ def test_where_no_form_fits_the_choice_says_so():
     assert not {"no_form_fits", "lack_of_fit"} & {
         n.code for n in sl.choose([wrong, right], rows).notes
     }
+
+
+def test_one_form_is_no_forms():
+    log = [{"examples": 10**k, "loss": 1 + 10 ** (-0.3 * k)} for k in range(1, 8)]
+    title = repr(sl.choose([sl.laws.Power()], log)).split("\n")[0]
+    assert title.startswith("Choice among 1 form of loss, rolled along examples (")
