@@ -160,7 +160,8 @@ def forms_for(runs: RunLog, metric: str) -> list[Law]:
     if by and joint and _levels(runs.frame, joint[0].axis_list()[0].name, by) >= _FIXED:
         forms += [laws.Compressed(**form.options, by=by, share={"b": False}) for form in joint]
     if joint and what.role == "general":
-        flat = laws.Compressed(**{**joint[0].options, "kind": _SIZE})
+        own = joint[0].options
+        flat = laws.Compressed(_SIZE, size=own["size"], full=own["full"], data=own["data"])
         forms += [_placed(form, runs.frame, by) for form in (*_TURNED, flat)]
     return forms
 
