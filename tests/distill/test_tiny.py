@@ -61,18 +61,19 @@ def test_a_student_comes_near_its_teacher(toy, format):
 
 
 def test_the_same_student_taught_on_shuffled_labels_falls_to_chance(toy):
-    """By the labels alone: what a teacher who knows better says does not depend on them."""
+    """The control is the whole chain with other labels: teacher, student, everything else alike.
+
+    Taught noise by a teacher that knows better, a student keeps up to .3 of macro-F1, on some
+    processors more than on others.
+    """
     student = chain(toy, *FIRST)["distilled"]["task_f1"]
-    (teacher,) = (toy / "stages").glob("adapt-*/model")
-    noise = (*shuffled(toy), "adapt=null", f"model.teacher={teacher}", "supervision.alpha=0")
-    assert student - chain(toy, *FIRST, *noise)["distilled"]["task_f1"] >= APART
+    assert student - chain(toy, *FIRST, *shuffled(toy))["distilled"]["task_f1"] >= APART
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_three_seeds_come_near_and_leave_noise_behind(toy, seed, format):
-    """The control is the whole chain with other labels: teacher, student, everything else alike."""
     same = (*FIRST, f"seed={seed}", f"supervision.format={format}")
     rows = chain(toy, *same)
     student = rows["distilled"]["task_f1"]
